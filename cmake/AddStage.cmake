@@ -1,0 +1,17 @@
+# add_stage(<bl-name> [SOURCES …] [LINKS …]): one executable from stages/<folder>/. main.cpp is always part of it; the
+# kernel (SOURCES) becomes a library beamline_<name>_kernel so that tests and benchmarks can link it without the process.
+function(add_stage name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINKS" ${ARGN})
+  string(REPLACE "bl-" "" short ${name})
+  add_executable(${name} main.cpp)
+  target_link_libraries(${name} PRIVATE beamline::stage ${arg_LINKS} beamline_flags)
+  target_compile_definitions(${name} PRIVATE BEAMLINE_VERSION="${PROJECT_VERSION}")
+  if(arg_SOURCES)
+    add_library(beamline_${short}_kernel STATIC ${arg_SOURCES})
+    target_link_libraries(beamline_${short}_kernel PUBLIC beamline::data ${arg_LINKS} PRIVATE beamline_flags)
+    target_include_directories(beamline_${short}_kernel PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/..)
+    target_link_libraries(${name} PRIVATE beamline_${short}_kernel)
+  endif()
+  install(TARGETS ${name} DESTINATION ${CMAKE_INSTALL_BINDIR})
+  set_property(GLOBAL APPEND PROPERTY BEAMLINE_STAGES ${name})
+endfunction()

@@ -1,0 +1,22 @@
+# beamline_library(<folder> SOURCES … [LINKS …] [PRIVATE …]): the one target of common/<folder>, used as "folder/file.hpp".
+function(beamline_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINKS;PRIVATE" ${ARGN})
+  add_library(beamline_${name} STATIC ${arg_SOURCES})
+  add_library(beamline::${name} ALIAS beamline_${name})
+  target_include_directories(beamline_${name} PUBLIC ${CMAKE_SOURCE_DIR}/common)
+  target_link_libraries(beamline_${name} PUBLIC ${arg_LINKS} PRIVATE beamline_flags ${arg_PRIVATE})
+endfunction()
+
+# beamline_test(<name> SOURCES … LINKS …): one GoogleTest program, one ctest entry.
+function(beamline_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINKS;LABELS" ${ARGN})
+  add_executable(test_${name} ${arg_SOURCES})
+  set_target_properties(test_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/bin)
+  target_link_libraries(test_${name} PRIVATE ${arg_LINKS} beamline_flags GTest::gtest_main)
+  target_compile_definitions(test_${name} PRIVATE BEAMLINE_SOURCE_DIR="${CMAKE_SOURCE_DIR}" BEAMLINE_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
+  add_test(NAME ${name} COMMAND test_${name} --gtest_brief=1)
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "unit;${arg_LABELS}" SKIP_REGULAR_EXPRESSION "SKIPPED  \\] all")
+endfunction()
