@@ -59,7 +59,7 @@ class BatchVisitor : public msgpack::null_visitor {
   std::string problem;
   bool complete() const { return have_events_ && have_columns_; }
 
-  bool start_map(std::uint32_t n) { return depth_ == 0 && n == 2 && !in_map_ ? in_map_ = true : refuse("a map"); }
+  bool start_map(std::uint32_t n) { return depth_ == 0 && n == 2 && !in_map_ ? (in_map_ = true) : refuse("a map"); }
   bool start_map_key() {
     in_key_ = true;
     return true;
@@ -110,7 +110,7 @@ class BatchVisitor : public msgpack::null_visitor {
   }
   bool start_array(std::uint32_t n) {
     ++depth_;
-    if (depth_ == 1) return key_ == "columns" && n <= kMaxColumns ? have_columns_ = true : refuse("an array");
+    if (depth_ == 1) return key_ == "columns" && n <= kMaxColumns ? (have_columns_ = true) : refuse("an array");
     if (depth_ == 2) {
       if (n != 5) return refuse("a column that is not [name, dtype, dims, pad, data]");
       batch_.columns.emplace_back();
