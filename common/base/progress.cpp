@@ -17,7 +17,7 @@ struct Progress::State {
   std::FILE* metrics = nullptr;
   bool draw = false, drawn = false;
   Clock::time_point start = Clock::now(), last_draw{}, last_metric = Clock::now();
-  std::uint64_t events = 0, bytes = 0, total = 0;
+  std::uint64_t events = 0, bytes = 0, total = 0, total_bytes = 0;
 
   double seconds() const { return std::chrono::duration<double>(Clock::now() - start).count(); }
   void line(const nlohmann::json& json) {
@@ -29,6 +29,8 @@ struct Progress::State {
     const double s = seconds(), rate = s > 0 ? static_cast<double>(events) / s : 0;
     std::string text = fmt::format("{}: {} events  {:.0f}/s  {:.1f} MB/s", program, events, rate, s > 0 ? static_cast<double>(bytes) / s / 1e6 : 0);
     if (total > events && rate > 0) text += fmt::format("  {:.0f}%  ETA {:.0f} s", 100.0 * static_cast<double>(events) / static_cast<double>(total), static_cast<double>(total - events) / rate);
+    else if (total == 0 && total_bytes > bytes && bytes > 0)
+      text += fmt::format("  {:.0f}%  ETA {:.0f} s", 100.0 * static_cast<double>(bytes) / static_cast<double>(total_bytes), static_cast<double>(total_bytes - bytes) * s / static_cast<double>(bytes));
     if (!note.empty()) text += "  " + note;
     std::fprintf(stderr, "\r%s\033[K", text.c_str());
     std::fflush(stderr);
@@ -52,6 +54,7 @@ Progress::~Progress() {
 }
 
 void Progress::total(std::uint64_t events) { state_->total = events; }
+void Progress::total_bytes(std::uint64_t bytes) { state_->total_bytes = bytes; }
 void Progress::note(std::string text) { state_->note = std::move(text); }
 
 void Progress::add(std::uint64_t events, std::uint64_t bytes) {

@@ -30,7 +30,9 @@ class Reader {
   std::uint64_t stream() const;
   bool replayable() const;                  // a file: can be opened and read again
   std::optional<Batch> next();              // nullopt after a valid END; throws Exit::input, Exit::upstream
+  bool ready();                             // next() will not wait
   void acknowledge(std::uint64_t seq);      // the batch and all that was made from it is safe
+  void close();                             // after the end: our own output is complete and safe, confirm END upstream
   void stop() noexcept;                     // enough: upstream ends in order, without an error
 
   struct Impl;

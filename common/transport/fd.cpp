@@ -116,6 +116,11 @@ class FdSource : public Source {
     done_ = true;
   }
   bool replayable() const override { return replayable_; }
+  bool ready() override {
+    if (regular_ || done_ || fd_ < 0) return true;
+    pollfd p{fd_, POLLIN, 0};
+    return ::poll(&p, 1, 0) == 1;
+  }
 
  private:
   // Reads n bytes or up to the end of the file; returns how many there were.

@@ -27,6 +27,7 @@ class Source {
   virtual void stop() noexcept = 0;
   // The reader failed: tell upstream, best effort.
   virtual void abort(std::string_view /*why*/) noexcept {}
+  virtual bool ready() { return true; }              // read() will not wait (files: always)
   virtual bool replayable() const { return false; }  // can be opened again from the start
   const std::string& name() const { return name_; }
 

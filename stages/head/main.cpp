@@ -1,0 +1,35 @@
+// bl-head: the first events of a stream. Once it has them, everything upstream ends in order.
+#include "stage/program.hpp"
+
+int main(int argc, char** argv) {
+  bl::stage::Program program("bl-head", "The first events of a stream");
+  std::uint64_t n = 10;
+  program.reads({"objects/1", "particles/1", "tokens/1", "masked/1", "scores/1"});
+  program.writes({"objects/1", "particles/1", "tokens/1", "masked/1", "scores/1"});
+  program.option("--n", n, "Number of events to keep");
+  program.example("bl-head --n 100 --in events.bl --out few.bl", "the first hundred events");
+  program.example("bl-preprocess --in FILE.csv | bl-head --n 5 | bl-show", "look at five events without reading the whole file");
+  return program.run(argc, argv, [&](bl::stage::Context& context) {
+    const auto reader = context.open_reader();
+    const auto writer = context.open_writer(reader->schema(), reader.get());
+    writer->on_acknowledged([&](std::uint64_t seq) { reader->acknowledge(seq); });
+    std::uint64_t left = n;
+    while (left > 0 && writer->wanted()) {
+      auto batch = reader->next();
+      if (!batch) {
+        writer->finish();
+        reader->close();
+        return;
+      }
+      if (batch->events > left) {
+        const std::uint64_t seq = batch->seq;
+        *batch = bl::slice(*batch, 0, static_cast<std::uint32_t>(left));
+        batch->seq = seq;
+      }
+      left -= batch->events;
+      writer->write(*batch);
+    }
+    reader->stop();
+    writer->finish();
+  });
+}
