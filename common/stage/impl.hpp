@@ -40,7 +40,7 @@ struct Program::Impl {
   std::deque<Option::Impl> options;  // a deque: Option handles point into it
   std::vector<std::string> reads, writes;
   std::string files_doc;
-  bool takes_files = false, parallel = false;
+  bool takes_files = false, parallel = false, positional = false;
   std::vector<Example> examples;
   std::vector<std::pair<std::string, std::string>> notes;
 

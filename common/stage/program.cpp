@@ -90,6 +90,10 @@ Program& Program::writes(std::vector<std::string> schemas) {
   impl_->writes = std::move(schemas);
   return *this;
 }
+Program& Program::positional() {
+  impl_->positional = true;
+  return *this;
+}
 Program& Program::parallel() {
   impl_->parallel = true;
   return *this;
@@ -145,7 +149,7 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     flags.push_back(o.flag);
     if (o.flag == "--config") continue;  // CLI11's own
     std::string names = o.flag;
-    if (o.flag == "--in") names = "-i," + names;
+    if (o.flag == "--in") names = (p.positional ? "in,-i," : "-i,") + names;
     if (o.flag == "--out") names = "-o," + names;
     CLI::Option* added = std::visit(
         [&](auto* v) -> CLI::Option* {

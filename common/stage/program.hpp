@@ -53,6 +53,8 @@ class Program {
   Program& reads(std::vector<std::string> schemas);
   // --in takes one or more files of other formats, or streams; the stage opens them itself (Context::inputs()).
   Program& reads_files(std::string doc);
+  // --in may also be given as a plain argument: bl-show events.bl
+  Program& positional();
   // One of these schemas is written to --out (default "-", stdout).
   Program& writes(std::vector<std::string> schemas);
   // The kernel handles each batch by itself: results do not depend on how many workers share the stream.

@@ -1,11 +1,13 @@
 // bl-head: the first events of a stream. Once it has them, everything upstream ends in order.
+#include "schema/schema.hpp"
 #include "stage/program.hpp"
 
 int main(int argc, char** argv) {
   bl::stage::Program program("bl-head", "The first events of a stream");
   std::uint64_t n = 10;
-  program.reads({"objects/1", "particles/1", "tokens/1", "masked/1", "scores/1"});
-  program.writes({"objects/1", "particles/1", "tokens/1", "masked/1", "scores/1"});
+  std::vector<std::string> schemas;
+  for (const auto* s : bl::schema::all()) schemas.push_back(s->id());
+  program.reads(schemas).writes(schemas);
   program.option("--n", n, "Number of events to keep");
   program.example("bl-head --n 100 --in events.bl --out few.bl", "the first hundred events");
   program.example("bl-preprocess --in FILE.csv | bl-head --n 5 | bl-show", "look at five events without reading the whole file");
