@@ -1,8 +1,10 @@
 // bl-show: what is in a stream, a tokenizer or a model.
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 
 #include "schema/schema.hpp"
 #include "show/artefact.hpp"
@@ -11,11 +13,16 @@
 
 namespace {
 
+// A pager or `head` that closes its end is no failure worth a message: leave as any Unix tool does.
+[[noreturn]] void write_failed() {
+  if (errno == EPIPE) std::_Exit(128 + SIGPIPE);
+  bl::fail(bl::Exit::write, "cannot write standard output: {}", bl::errno_text(errno));
+}
 void print(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) bl::fail(bl::Exit::write, "cannot write standard output");
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) write_failed();
 }
 void flush() {
-  if (std::fflush(stdout) != 0) bl::fail(bl::Exit::write, "cannot write standard output: {}", bl::errno_text(errno));
+  if (std::fflush(stdout) != 0) write_failed();
 }
 
 }  // namespace
