@@ -1,0 +1,106 @@
+#include "nn/gemm.hpp"
+
+#include <Eigen/Core>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#ifdef BEAMLINE_HAVE_DNNL
+#include <dlfcn.h>
+#include <dnnl.h>
+#endif
+
+namespace bl::nn {
+namespace {
+
+template <class T>
+using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+template <class T>
+using In = Eigen::Map<const Matrix<T>, 0, Eigen::OuterStride<>>;
+template <class T>
+using Out = Eigen::Map<Matrix<T>, 0, Eigen::OuterStride<>>;
+
+using Index = Eigen::Index;
+
+// noalias: without it Eigen makes a temporary of every product.
+template <class T>
+void gemm_eigen(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const T* a, std::size_t lda, const T* b,
+                std::size_t ldb, T* c, std::size_t ldc, bool accumulate) {
+  const bool at = ta == Trans::yes, bt = tb == Trans::yes;
+  const In<T> A(a, static_cast<Index>(at ? k : m), static_cast<Index>(at ? m : k), Eigen::OuterStride<>(static_cast<Index>(lda)));
+  const In<T> B(b, static_cast<Index>(bt ? n : k), static_cast<Index>(bt ? k : n), Eigen::OuterStride<>(static_cast<Index>(ldb)));
+  Out<T> C(c, static_cast<Index>(m), static_cast<Index>(n), Eigen::OuterStride<>(static_cast<Index>(ldc)));
+  if (!accumulate) C.setZero();
+  if (at && bt)
+    C.noalias() += A.transpose() * B.transpose();
+  else if (at)
+    C.noalias() += A.transpose() * B;
+  else if (bt)
+    C.noalias() += A * B.transpose();
+  else
+    C.noalias() += A * B;
+}
+
+#ifdef BEAMLINE_HAVE_DNNL
+// oneDNN brings an OpenMP runtime whose threads would fight with the pool's. Its thread count is a setting of each
+// calling thread; which runtime it is (GNU, LLVM, none) depends on the package, so the symbol is looked up.
+void one_thread() {
+  thread_local const bool done = [] {
+    if (void* symbol = dlsym(RTLD_DEFAULT, "omp_set_num_threads")) reinterpret_cast<void (*)(int)>(symbol)(1);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+#endif
+
+}  // namespace
+
+void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda, const float* b,
+          std::size_t ldb, float* c, std::size_t ldc, bool accumulate) {
+  if (m == 0 || n == 0) return;
+#ifdef BEAMLINE_HAVE_DNNL
+  one_thread();
+  // For few rows oneDNN takes other kernels, which sum in another order; a row's result would then depend on the size of
+  // the batch it is in. So few rows become 48 (a test holds it to that).
+  constexpr std::size_t fewest = 48;
+  if (ta == Trans::no && m < fewest) {
+    thread_local std::vector<float> left, result;
+    left.resize(std::max(left.size(), fewest * k));
+    result.resize(std::max(result.size(), fewest * n));
+    for (std::size_t r = 0; r < m; ++r) std::copy_n(a + r * lda, k, left.data() + r * k);
+    std::fill(left.data() + m * k, left.data() + fewest * k, 0.0f);
+    gemm(ta, tb, fewest, n, k, left.data(), k, b, ldb, result.data(), n, false);
+    for (std::size_t r = 0; r < m; ++r)
+      for (std::size_t j = 0; j < n; ++j) c[r * ldc + j] = result[r * n + j] + (accumulate ? c[r * ldc + j] : 0.0f);
+    return;
+  }
+  const auto i64 = [](std::size_t x) { return static_cast<dnnl_dim_t>(x); };
+  const dnnl_status_t status = dnnl_sgemm(ta == Trans::yes ? 'T' : 'N', tb == Trans::yes ? 'T' : 'N', i64(m), i64(n), i64(k), 1.0f, a,
+                                          i64(lda), b, i64(ldb), accumulate ? 1.0f : 0.0f, c, i64(ldc));
+  check(status == dnnl_success, "dnnl_sgemm refused a product");
+#else
+  gemm_eigen(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+#endif
+}
+
+void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t lda, const double* b,
+          std::size_t ldb, double* c, std::size_t ldc, bool accumulate) {
+  if (m == 0 || n == 0) return;
+  gemm_eigen(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+}
+
+const char* gemm_backend() {
+#ifdef BEAMLINE_HAVE_DNNL
+  static const std::string name = [] {
+    const dnnl_version_t* v = dnnl_version();
+    return fmt::format("oneDNN {}.{}.{}", v->major, v->minor, v->patch);
+  }();
+#else
+  static const std::string name = fmt::format("Eigen {}.{}.{}", EIGEN_WORLD_VERSION, EIGEN_MAJOR_VERSION, EIGEN_MINOR_VERSION);
+#endif
+  return name.c_str();
+}
+
+}  // namespace bl::nn

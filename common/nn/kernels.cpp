@@ -1,0 +1,364 @@
+#include "nn/kernels.hpp"
+
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "nn/kernels.cpp"
+#include <hwy/foreach_target.h>
+// after foreach_target
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace bl::nn::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Loads and stores of a whole vector, or of the rest of a row.
+template <class D>
+struct Whole {
+  D d;
+  template <class T>
+  HWY_INLINE auto load(const T* p) const { return hn::LoadU(d, p); }
+  template <class V, class T>
+  HWY_INLINE void store(V v, T* p) const { hn::StoreU(v, d, p); }
+};
+template <class D>
+struct Rest {
+  D d;
+  hn::Mask<D> mask;
+  template <class T>
+  HWY_INLINE auto load(const T* p) const { return hn::MaskedLoad(mask, d, p); }
+  template <class V, class T>
+  HWY_INLINE void store(V v, T* p) const { hn::BlendedStore(v, mask, d, p); }
+};
+
+// f(io, i) for every vector of n elements. What the mask leaves out reads as zero.
+template <class D, class F>
+HWY_INLINE void each(D d, std::size_t n, const F& f) {
+  const std::size_t lanes = hn::Lanes(d);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) f(Whole<D>{d}, i);
+  if (i < n) f(Rest<D>{d, hn::FirstN(d, n - i)}, i);
+}
+
+template <class D, class V>
+HWY_INLINE V sigmoid(D d, V x) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T{1}), limit = hn::Set(d, static_cast<T>(sizeof(T) == 4 ? 87 : 700));
+  return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(limit, hn::Neg(x)))));
+}
+
+// gelu(x) = x · sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3)
+template <class D, class V>
+HWY_INLINE V gelu_argument(D d, V x) {
+  using T = hn::TFromD<D>;
+  const V c = hn::Set(d, static_cast<T>(1.5957691216057308)), a = hn::Set(d, static_cast<T>(1.5957691216057308 * 0.044715));
+  return hn::Mul(x, hn::MulAdd(a, hn::Mul(x, x), c));
+}
+
+template <Activation act, class D, class V>
+HWY_INLINE V activate(D d, V x) {
+  if constexpr (act == Activation::relu) return hn::Max(x, hn::Zero(d));
+  if constexpr (act == Activation::silu) return hn::Mul(x, sigmoid(d, x));
+  if constexpr (act == Activation::gelu) return hn::Mul(x, sigmoid(d, gelu_argument(d, x)));
+  return x;
+}
+
+template <Activation act, class D, class V>
+HWY_INLINE V slope(D d, V x) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T{1});
+  if constexpr (act == Activation::relu) return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), one);
+  if constexpr (act == Activation::silu) {
+    const V s = sigmoid(d, x);
+    return hn::Mul(s, hn::MulAdd(x, hn::Sub(one, s), one));
+  }
+  if constexpr (act == Activation::gelu) {
+    const V c = hn::Set(d, static_cast<T>(1.5957691216057308)), a = hn::Set(d, static_cast<T>(3 * 1.5957691216057308 * 0.044715));
+    const V s = sigmoid(d, gelu_argument(d, x)), du = hn::MulAdd(a, hn::Mul(x, x), c);
+    return hn::MulAdd(hn::Mul(hn::Mul(x, du), s), hn::Sub(one, s), s);
+  }
+  return one;
+}
+
+template <Activation act, class T>
+void bias_activation_of(std::size_t rows, std::size_t width, T* z, const T* bias, const T* residual, T* y) {
+  const hn::ScalableTag<T> d;
+  for (std::size_t r = 0; r < rows; ++r, z += width, y += width) {
+    each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+      auto x = io.load(z + i);
+      if (bias != nullptr) {
+        x = hn::Add(x, io.load(bias + i));
+        if constexpr (act != Activation::none) io.store(x, z + i);
+      }
+      x = activate<act>(d, x);
+      if (residual != nullptr) x = hn::Add(x, io.load(residual + i));
+      io.store(x, y + i);
+    });
+    if (residual != nullptr) residual += width;
+  }
+}
+
+template <class T>
+void bias_activation(std::size_t rows, std::size_t width, T* z, const T* bias, Activation act, const T* residual, T* y) {
+  switch (act) {
+    case Activation::none: return bias_activation_of<Activation::none>(rows, width, z, bias, residual, y);
+    case Activation::relu: return bias_activation_of<Activation::relu>(rows, width, z, bias, residual, y);
+    case Activation::gelu: return bias_activation_of<Activation::gelu>(rows, width, z, bias, residual, y);
+    case Activation::silu: return bias_activation_of<Activation::silu>(rows, width, z, bias, residual, y);
+  }
+}
+
+template <Activation act, class T>
+void bias_activation_back_of(std::size_t rows, std::size_t width, const T* z, const T* dy, T* dz, T* dbias) {
+  const hn::ScalableTag<T> d;
+  if (act == Activation::none && dz == dy && dbias == nullptr) return;
+  for (std::size_t r = 0; r < rows; ++r, z += width, dy += width, dz += width) {
+    each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+      auto g = io.load(dy + i);
+      if constexpr (act != Activation::none) g = hn::Mul(g, slope<act>(d, io.load(z + i)));
+      if (act != Activation::none || dz != dy) io.store(g, dz + i);
+      if (dbias != nullptr) io.store(hn::Add(io.load(dbias + i), g), dbias + i);
+    });
+  }
+}
+
+template <class T>
+void bias_activation_back(std::size_t rows, std::size_t width, const T* z, Activation act, const T* dy, T* dz, T* dbias) {
+  switch (act) {
+    case Activation::none: return bias_activation_back_of<Activation::none>(rows, width, z, dy, dz, dbias);
+    case Activation::relu: return bias_activation_back_of<Activation::relu>(rows, width, z, dy, dz, dbias);
+    case Activation::gelu: return bias_activation_back_of<Activation::gelu>(rows, width, z, dy, dz, dbias);
+    case Activation::silu: return bias_activation_back_of<Activation::silu>(rows, width, z, dy, dz, dbias);
+  }
+}
+
+template <class T>
+void norm(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean,
+          T* rstd) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const T n = static_cast<T>(width);
+  for (std::size_t r = 0; r < rows; ++r, x += width, y += width) {
+    T m = 0;
+    if (centre) {
+      V sum = hn::Zero(d);
+      each(d, width, [&](auto io, std::size_t i) HWY_ATTR { sum = hn::Add(sum, io.load(x + i)); });
+      m = hn::GetLane(hn::SumOfLanes(d, sum)) / n;
+      mean[r] = m;
+    }
+    const V vm = hn::Set(d, m);
+    V squares = hn::Zero(d);
+    const std::size_t lanes = hn::Lanes(d), whole = width / lanes * lanes;
+    for (std::size_t i = 0; i < whole; i += lanes) {
+      const V c = hn::Sub(hn::LoadU(d, x + i), vm);
+      squares = hn::MulAdd(c, c, squares);
+    }
+    if (whole < width) {
+      const auto mask = hn::FirstN(d, width - whole);
+      const V c = hn::IfThenElseZero(mask, hn::Sub(hn::MaskedLoad(mask, d, x + whole), vm));
+      squares = hn::MulAdd(c, c, squares);
+    }
+    const T inverse = T{1} / std::sqrt(hn::GetLane(hn::SumOfLanes(d, squares)) / n + static_cast<T>(epsilon));
+    rstd[r] = inverse;
+    const V vr = hn::Set(d, inverse);
+    each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+      const V h = hn::Mul(hn::Sub(io.load(x + i), vm), vr);
+      io.store(bias != nullptr ? hn::MulAdd(h, io.load(weight + i), io.load(bias + i)) : hn::Mul(h, io.load(weight + i)), y + i);
+    });
+  }
+}
+
+template <class T>
+void norm_back(std::size_t rows, std::size_t width, bool centre, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy,
+               T* dx, bool accumulate, T* dweight, T* dbias) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const T n = static_cast<T>(width);
+  for (std::size_t r = 0; r < rows; ++r, x += width, dy += width) {
+    const V vm = hn::Set(d, centre ? mean[r] : T{0}), vr = hn::Set(d, rstd[r]);
+    V sum_g = hn::Zero(d), sum_gh = hn::Zero(d);
+    each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+      const V h = hn::Mul(hn::Sub(io.load(x + i), vm), vr), g = io.load(dy + i), gw = hn::Mul(g, io.load(weight + i));
+      sum_g = hn::Add(sum_g, gw);
+      sum_gh = hn::MulAdd(gw, h, sum_gh);  // beyond the row gw is zero
+      if (dweight != nullptr) io.store(hn::MulAdd(g, h, io.load(dweight + i)), dweight + i);
+      if (dbias != nullptr) io.store(hn::Add(g, io.load(dbias + i)), dbias + i);
+    });
+    if (dx == nullptr) continue;
+    const V a = hn::Set(d, centre ? hn::GetLane(hn::SumOfLanes(d, sum_g)) / n : T{0});
+    const V b = hn::Set(d, hn::GetLane(hn::SumOfLanes(d, sum_gh)) / n);
+    each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+      const V h = hn::Mul(hn::Sub(io.load(x + i), vm), vr), gw = hn::Mul(io.load(dy + i), io.load(weight + i));
+      const V g = hn::Mul(vr, hn::Sub(hn::Sub(gw, a), hn::Mul(h, b)));
+      io.store(accumulate ? hn::Add(io.load(dx + i), g) : g, dx + i);
+    });
+    dx += width;
+  }
+}
+
+// Largest of n > 0 numbers; the rest of the last vector counts as the first element.
+template <class T, class D>
+HWY_INLINE T largest(D d, std::size_t n, const T* x) {
+  auto best = hn::Set(d, x[0]);
+  const std::size_t lanes = hn::Lanes(d);
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes) best = hn::Max(best, hn::LoadU(d, x + i));
+  T m = hn::GetLane(hn::MaxOfLanes(d, best));
+  for (; i < n; ++i) m = m < x[i] ? x[i] : m;
+  return m;
+}
+
+template <class T>
+T cross_entropy(std::size_t n, T* logits, const T* bias, std::size_t target, T scale, T* dbias) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  if (bias != nullptr)
+    each(d, n, [&](auto io, std::size_t i) HWY_ATTR { io.store(hn::Add(io.load(logits + i), io.load(bias + i)), logits + i); });
+  const T m = largest(d, n, logits), at_target = logits[target];
+  const V vm = hn::Set(d, m);
+  const std::size_t lanes = hn::Lanes(d), whole = n / lanes * lanes;
+  V sum = hn::Zero(d);
+  const bool keep = scale != T{0};
+  for (std::size_t i = 0; i < whole; i += lanes) {
+    const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, logits + i), vm));
+    if (keep) hn::StoreU(e, d, logits + i);
+    sum = hn::Add(sum, e);
+  }
+  if (whole < n) {
+    const auto mask = hn::FirstN(d, n - whole);
+    const V e = hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(hn::MaskedLoad(mask, d, logits + whole), vm)));
+    if (keep) hn::BlendedStore(e, mask, d, logits + whole);
+    sum = hn::Add(sum, e);
+  }
+  const T total = hn::GetLane(hn::SumOfLanes(d, sum));
+  const T loss = std::log(total) + (m - at_target);
+  if (!keep) return loss;
+  const V factor = hn::Set(d, scale / total);
+  each(d, n, [&](auto io, std::size_t i) HWY_ATTR {
+    const V g = hn::Mul(io.load(logits + i), factor);
+    io.store(g, logits + i);
+    if (dbias != nullptr) io.store(hn::Add(io.load(dbias + i), g), dbias + i);
+  });
+  logits[target] -= scale;
+  if (dbias != nullptr) dbias[target] -= scale;
+  return loss;
+}
+
+template <class T>
+void log_softmax(std::size_t n, T* row) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  const T m = largest(d, n, row);
+  const V vm = hn::Set(d, m);
+  V sum = hn::Zero(d);
+  const std::size_t lanes = hn::Lanes(d), whole = n / lanes * lanes;
+  for (std::size_t i = 0; i < whole; i += lanes) sum = hn::Add(sum, hn::Exp(d, hn::Sub(hn::LoadU(d, row + i), vm)));
+  if (whole < n) {
+    const auto mask = hn::FirstN(d, n - whole);
+    sum = hn::Add(sum, hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(hn::MaskedLoad(mask, d, row + whole), vm))));
+  }
+  const V shift = hn::Set(d, m + std::log(hn::GetLane(hn::SumOfLanes(d, sum))));
+  each(d, n, [&](auto io, std::size_t i) HWY_ATTR { io.store(hn::Sub(io.load(row + i), shift), row + i); });
+}
+
+template <class T>
+void add(std::size_t n, const T* a, const T* b, T* y) {
+  each(hn::ScalableTag<T>(), n, [&](auto io, std::size_t i) HWY_ATTR { io.store(hn::Add(io.load(a + i), io.load(b + i)), y + i); });
+}
+
+template <class T>
+void add_scaled(std::size_t n, T factor, const T* x, T* y) {
+  const hn::ScalableTag<T> d;
+  const auto f = hn::Set(d, factor);
+  each(d, n, [&](auto io, std::size_t i) HWY_ATTR { io.store(hn::MulAdd(f, io.load(x + i), io.load(y + i)), y + i); });
+}
+
+template <class T>
+void blend(std::size_t n, T keep, const T* x, T* y) {
+  const hn::ScalableTag<T> d;
+  const auto k = hn::Set(d, keep), r = hn::Set(d, T{1} - keep);
+  each(d, n, [&](auto io, std::size_t i) HWY_ATTR { io.store(hn::MulAdd(k, io.load(y + i), hn::Mul(r, io.load(x + i))), y + i); });
+}
+
+template <class T>
+double sum_squares(std::size_t n, const T* x) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  // Blocks bound the rounding error of float sums; the blocks are summed in double.
+  constexpr std::size_t block = 1024;
+  double total = 0;
+  for (std::size_t start = 0; start < n; start += block) {
+    V sum = hn::Zero(d);
+    each(d, n - start < block ? n - start : block, [&](auto io, std::size_t i) HWY_ATTR {
+      const V v = io.load(x + start + i);
+      sum = hn::MulAdd(v, v, sum);
+    });
+    total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+  }
+  return total;
+}
+
+template <class T>
+void adamw(std::size_t n, const AdamW& a, double decay, const T* grad, T* value, T* moment1, T* moment2) {
+  const hn::ScalableTag<T> d;
+  const auto set = [&](double x) HWY_ATTR { return hn::Set(d, static_cast<T>(x)); };
+  const auto scale = set(a.scale), b1 = set(a.beta1), r1 = set(1 - a.beta1), b2 = set(a.beta2), r2 = set(1 - a.beta2);
+  const auto shrink = set(1 - a.rate * decay), rate = set(a.rate / a.correction1), root = set(1 / std::sqrt(a.correction2));
+  const auto epsilon = set(a.epsilon);
+  each(d, n, [&](auto io, std::size_t i) HWY_ATTR {
+    const auto g = hn::Mul(io.load(grad + i), scale);
+    const auto m = hn::MulAdd(b1, io.load(moment1 + i), hn::Mul(r1, g));
+    const auto v = hn::MulAdd(b2, io.load(moment2 + i), hn::Mul(r2, hn::Mul(g, g)));
+    io.store(m, moment1 + i);
+    io.store(v, moment2 + i);
+    const auto step = hn::Div(hn::Mul(rate, m), hn::MulAdd(hn::Sqrt(v), root, epsilon));
+    io.store(hn::Sub(hn::Mul(io.load(value + i), shrink), step), value + i);
+  });
+}
+
+template <class T>
+void sgd(std::size_t n, double rate, double momentum, double decay, double scale, const T* grad, T* value, T* moment) {
+  const hn::ScalableTag<T> d;
+  const auto set = [&](double x) HWY_ATTR { return hn::Set(d, static_cast<T>(x)); };
+  const auto s = set(scale), mu = set(momentum), wd = set(decay), minus_rate = set(-rate);
+  each(d, n, [&](auto io, std::size_t i) HWY_ATTR {
+    const auto v = io.load(value + i);
+    const auto m = hn::MulAdd(mu, io.load(moment + i), hn::MulAdd(wd, v, hn::Mul(io.load(grad + i), s)));
+    io.store(m, moment + i);
+    io.store(hn::MulAdd(minus_rate, m, v), value + i);
+  });
+}
+
+template <class T>
+Kernels<T> table() {
+  return {bias_activation<T>, bias_activation_back<T>, norm<T>,  norm_back<T>,   cross_entropy<T>, log_softmax<T>,
+          add<T>,             add_scaled<T>,           blend<T>, sum_squares<T>, adamw<T>,         sgd<T>};
+}
+Kernels<float> table_float() { return table<float>(); }
+Kernels<double> table_double() { return table<double>(); }
+const char* target_name() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace bl::nn::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace bl::nn {
+HWY_EXPORT(table_float);
+HWY_EXPORT(table_double);
+HWY_EXPORT(target_name);
+
+template <>
+const Kernels<float>& kernels<float>() {
+  static const Kernels<float> table = HWY_DYNAMIC_DISPATCH(table_float)();
+  return table;
+}
+template <>
+const Kernels<double>& kernels<double>() {
+  static const Kernels<double> table = HWY_DYNAMIC_DISPATCH(table_double)();
+  return table;
+}
+const char* kernel_target() { return HWY_DYNAMIC_DISPATCH(target_name)(); }
+
+}  // namespace bl::nn
+#endif

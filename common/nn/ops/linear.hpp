@@ -1,0 +1,21 @@
+// y = act(x Wᵀ + b) + residual. x (rows, in), W (out, in), b (1, out) or none, y and residual (rows, out).
+#pragma once
+#include "nn/kernels.hpp"
+#include "nn/tape.hpp"
+
+namespace bl::nn {
+
+// z (rows, out): the argument of the activation, needed by the backward; z and y are the same memory without activation.
+template <class T>
+void linear_forward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* b, Activation act, const T* residual,
+                    T* z, T* y);
+// dy becomes d loss / d z. dx, dw, db may be null; dw and db are added to.
+template <class T>
+void linear_backward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* z, Activation act, T* dy, T* dx,
+                     bool accumulate_dx, T* dw, T* db);
+
+// A residual is only possible without activation: its gradient is that of y as it stands.
+template <class T>
+Var<T> linear(Tape<T>& tape, Var<T> x, Var<T> w, Var<T> b, Activation act = Activation::none, Var<T> residual = nullptr);
+
+}  // namespace bl::nn
