@@ -4,6 +4,9 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
+#include <thread>
+
 #include "base/hash.hpp"
 #include "base/signals.hpp"
 #include "schema/schema.hpp"
@@ -17,7 +20,7 @@ struct Reader::Impl {
   wire::Hello hello;
   const schema::Schema* schema = nullptr;
   std::uint64_t stream = 0;
-  Progress* progress = nullptr;
+  Context::Impl* context = nullptr;
   bool ended = false;
 };
 
@@ -32,6 +35,13 @@ bool Reader::replayable() const { return impl_->source->replayable(); }
 std::optional<Batch> Reader::next() {
   auto& r = *impl_;
   if (r.ended) return std::nullopt;
+  // Acknowledgements from downstream are what frees credit upstream: they are handled while we wait for input.
+  for (int idle = 0; !r.source->ready(); ++idle) {
+    signals::throw_if_pending();
+    for (auto& sink : r.context->sinks)
+      if (auto s = sink.lock()) s->poll();
+    std::this_thread::sleep_for(std::chrono::microseconds(idle < 20 ? 50 : idle < 200 ? 500 : 2000));
+  }
   auto frame = r.source->read();
   if (!frame) {
     r.ended = true;
@@ -41,7 +51,7 @@ std::optional<Batch> Reader::next() {
   Batch batch = wire::decode(frame->body, frame->seq, where());
   if (batch.events != frame->count) fail(Exit::input, "{}: batch {} holds {} events, its header says {}", where(), frame->seq, batch.events, frame->count);
   if (const auto bad = schema::violation(*r.schema, batch)) fail(Exit::input, "{}: batch {}: {}", where(), batch.seq, *bad);
-  if (r.progress) r.progress->add(batch.events, frame->body.size());
+  if (r.context->progress) r.context->progress->add(batch.events, frame->body.size());
   return batch;
 }
 
@@ -153,7 +163,7 @@ std::unique_ptr<Reader> Context::open_reader(const std::string& endpoint, const 
     if (schemas.size() > 1 && why.find("expected") != std::string::npos) why = fmt::format("holds '{}', expected {}", r->hello.schema, wanted);
     fail(Exit::input, "{} {}", where, why);
   }
-  r->progress = impl_.progress.get();
+  r->context = &impl_;
   impl_.streams_read.push_back(hex(r->stream));
   struct stat info {};
   if (::stat(endpoint.c_str(), &info) == 0 && S_ISREG(info.st_mode)) impl_.progress->total_bytes(static_cast<std::uint64_t>(info.st_size));

@@ -27,7 +27,8 @@ class Source {
   virtual void stop() noexcept = 0;
   // The reader failed: tell upstream, best effort.
   virtual void abort(std::string_view /*why*/) noexcept {}
-  virtual bool ready() { return true; }              // read() will not wait (files: always)
+  // read() will not wait: a frame, the end, or an error is there. Files are always ready.
+  virtual bool ready() { return true; }
   virtual bool replayable() const { return false; }  // can be opened again from the start
   const std::string& name() const { return name_; }
 
