@@ -3,7 +3,7 @@
 #include "base/error.hpp"
 #include "transport/fd.hpp"
 #include "transport/transport.hpp"
-#if __has_include("transport/zmq.cpp") && __has_include("transport/memory.cpp")
+#if __has_include("transport/zmq_sink.cpp") && __has_include("transport/zmq_source.cpp") && __has_include("transport/memory.cpp")
 #include "transport/memory.hpp"
 #include "transport/zmq.hpp"
 #define HAVE_SOCKETS 1

@@ -12,6 +12,8 @@
 
 namespace bl::transport {
 
+struct Relayed;  // what the two ends of a relay tell each other; internal to sockets
+
 class Source {
  public:
   virtual ~Source() = default;
@@ -30,6 +32,8 @@ class Source {
   // read() will not wait: a frame, the end, or an error is there. Files are always ready.
   virtual bool ready() { return true; }
   virtual bool replayable() const { return false; }  // can be opened again from the start
+  // Called by Sink::relays; null where it makes no difference.
+  virtual std::shared_ptr<Relayed> relayed() { return nullptr; }
   const std::string& name() const { return name_; }
 
  protected:
@@ -48,6 +52,11 @@ class Sink {
   virtual void poll() {}
   // Called from write(), poll() and finish() when a batch is safe downstream. Files and pipes: right after the write.
   void on_acknowledged(std::function<void(std::uint64_t stream, std::uint64_t seq)> call) { acknowledged_ = std::move(call); }
+  // Called before the first batch is read: every batch written here is made from the one batch of `source` with the same
+  // seq, and that one is acknowledged only from on_acknowledged. Such a stage holds nothing that would be lost with it:
+  // it may be killed and started again. read() then handles this sink's acknowledgements while it waits. No effect
+  // unless both are sockets.
+  virtual void relays(Source& /*source*/) {}
   // The reader has had enough (bl-head): nothing more needs to be written, and finish() does not report an error.
   bool stopped() const { return stopped_; }
   const std::string& name() const { return name_; }
