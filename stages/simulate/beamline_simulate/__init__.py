@@ -1,0 +1,1 @@
+"""bl-simulate: collision events with Pythia 8 and a parametric detector. command.py is the command line."""
