@@ -59,7 +59,7 @@ OPTIONS = [
     Option("no-mpi", "bool", False, "Leave out multiparton interactions: three times as fast, softer events"),
     Option("list", "bool", False, "Print the processes and classes with what they are, and exit", effect=False),
     Option("out", "string", "-", "Endpoint to write to: a file or - for standard output", common=True, effect=False),
-    Option("seed", "uint", 0, "Seed of every random number of this stage", common=True),
+    Option("seed", "uint", 1, "Seed of every random number of this stage", common=True),
     Option("threads", "int", 1, "Processes to compute with; results do not depend on it", low=1, high=1024, common=True, effect=False),
     Option("force", "bool", False, "Replace output files that exist", common=True, effect=False),
     Option("config", "string", "", "Read options from a TOML file; the command line wins", common=True, effect=False),
@@ -205,8 +205,7 @@ def describe(version):
     lines = [f"name = {toml(NAME)}", f"version = {toml(version)}", f"summary = {toml(SUMMARY)}", "reads = []", "reads_files = false",
              'writes = ["objects/1", "particles/1"]', "parallel = false"]
     for o in OPTIONS:
-        role = "output-file" if o.name == "metrics" else "value"
-        lines += ["", "[[option]]", f"name = {toml(o.name)}", f"type = {toml(o.type)}", f"role = {toml(role if o.name != 'metrics' else 'value')}", f"default = {toml(o.default)}"]
+        lines += ["", "[[option]]", f"name = {toml(o.name)}", f"type = {toml(o.type)}", 'role = "value"', f"default = {toml(o.default)}"]
         lines += ["common = true"] if o.common else []
         lines += [] if o.effect else ["effect = false"]
         lines += [f"min = {float(o.low)}", f"max = {float(o.high)}"] if o.low is not None else []
@@ -272,7 +271,9 @@ def main(arguments, version):
     except Stopped as e:
         code, text = 128 + e.number, f"stopped by {signal.Signals(e.number).name}"
     except Exception as e:
-        code, text = getattr(e, "code", FAILED), str(e) or type(e).__name__
+        code = getattr(e, "code", None)
+        text = str(e) if code else f"internal error: {type(e).__name__}: {e}"
+        code = code or FAILED
     else:
         return DONE
     if progress:

@@ -42,15 +42,16 @@ class Chunks:
         self._pool = concurrent.futures.ProcessPoolExecutor(options.threads, context, worker.start, (self.counter,))
         self._ahead = options.threads + len(counts) + 1
 
-    def _submit(self):
-        while self._todo and len(self._running) + len(self._ready) < self._ahead:
+    def _submit(self, needed=None):
+        """Keeps the workers busy without running far ahead; `needed` is started in any case."""
+        while self._todo and (len(self._running) + len(self._ready) < self._ahead or needed in self._todo):
             p, c = self._todo.pop()
             wanted = min(worker.CHUNK, self._counts[p] - c * worker.CHUNK)
             o = self._options
             self._running[p, c] = self._pool.submit(worker.generate, o.mode, self._names[p], o.seed, c, wanted, o.selection, o.mpi)
 
     def get(self, p, c):
-        self._submit()
+        self._submit(needed=(p, c))
         while (p, c) not in self._ready:
             future = self._running[p, c]
             done, _ = concurrent.futures.wait([future], timeout=0.2)
