@@ -1,0 +1,132 @@
+// Training of a masked-token model, without files: batches in, losses out, and a state that can be saved and resumed to
+// the same bits.
+//
+// A batch is cut into shards of a fixed number of events; shard s belongs to lane s mod lanes, a lane adds up its shards
+// in order, and the lanes are added by a fixed tree. Which thread works on a lane is of no consequence, so 1, 2 or 8
+// threads give the same bits. All random numbers are functions of (seed, step, shard, index).
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/pool.hpp"
+#include "models/encoder.hpp"
+#include "nn/optimizer.hpp"
+
+namespace bl::models {
+
+// What a checkpoint file holds: named arrays and named texts. Numbers among the texts are printed so that they come
+// back exactly.
+struct NamedArray {
+  std::string name;
+  std::vector<std::uint64_t> shape;
+  std::variant<std::vector<float>, std::vector<double>, std::vector<std::int64_t>> values;
+};
+struct State {
+  std::vector<NamedArray> arrays;
+  std::map<std::string, std::string> texts;
+  const NamedArray* find(std::string_view name) const;
+};
+
+struct TrainerConfig {
+  std::uint64_t seed = 1;
+  std::uint64_t epochs = 10;     // over attached data; 0: no limit
+  std::uint64_t max_steps = 0;   // 0: no limit
+  std::uint32_t batch = 256;     // events
+  std::uint32_t shard = 32;      // events of a shard: changes the last bits
+  std::uint32_t lanes = 8;       // the most threads that can work at once: changes the last bits
+  double rate = 1e-3;
+  std::uint64_t warmup = 100;    // steps
+  bool cosine = true;            // down to last_rate · rate at the last step, where that is known
+  double last_rate = 0.01;
+  double clip = 1.0;             // global norm of the gradient; 0: no clipping
+  double decay = 0.01;
+  double ema = 0.0;              // weight of the old average, e.g. 0.999; 0: no average
+  double validation = 0.1;       // fraction of the events, chosen by ordinal number
+  std::uint64_t patience = 0;    // epochs without a better validation loss before training stops; 0: never
+
+  void validate() const;  // throws Exit::usage naming the setting
+  std::map<std::string, std::string> to_map() const;
+  static TrainerConfig from_map(const std::map<std::string, std::string>& map);
+};
+
+struct StepResult {
+  double loss = 0;           // mean over the hidden tokens of -log p
+  double gradient_norm = 0;  // before clipping
+  double rate = 0;
+  std::size_t events = 0, tokens = 0, targets = 0;
+};
+
+struct EpochResult {
+  std::uint64_t epoch = 0;      // counted from 0
+  double training_loss = 0;     // mean over its targets
+  double validation_loss = 0;   // with the averaged weights where there are any; NaN without validation events
+  bool best = false;
+};
+
+// Fills the mask of event `event` (index into the attached examples) for an epoch; validation always asks for epoch 0.
+// Called from several threads at once.
+using Masker = std::function<void(std::size_t event, std::uint64_t epoch, std::span<std::uint8_t> mask)>;
+
+class Trainer {
+ public:
+  Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool);
+  // Continues from a saved state. Throws Exit::input when the state is incomplete or does not fit.
+  Trainer(const State& state, Pool& pool);
+  // The same with other limits (epochs, max_steps, patience, and what only matters per epoch); what determines the bits
+  // of a step must be equal: Exit::usage names the setting that differs.
+  Trainer(const State& state, const TrainerConfig& config, Pool& pool);
+  ~Trainer();
+
+  const TrainerConfig& config() const;
+  const EncoderConfig& model_config() const;
+  MaskedTokenModel<float>& model();
+
+  // One step on events of `data` given by index; without masker data.mask is used. Throws Exit::failed when the loss or a
+  // gradient is not finite, naming the step and the first parameter; the weights are then those before the step.
+  StepResult step(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker = {});
+  // Mean loss over the hidden tokens of these events, by the averaged weights where there are any.
+  double evaluate(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker = {});
+
+  // Many epochs over data in memory. attach() fixes the split and the order; data must outlive the trainer. `first` is
+  // the ordinal number of the first event.
+  void attach(const Examples& data, Masker masker = {});
+  std::size_t training_events() const;
+  std::size_t validation_events() const;
+  std::uint64_t steps_per_epoch() const;
+  std::uint64_t planned_steps() const;  // 0: not known
+  // The next step of the plan, or nullopt when training is over. After the last step of an epoch `finished` is set.
+  struct Advance {
+    StepResult step;
+    std::optional<EpochResult> epoch;
+  };
+  std::optional<Advance> advance();
+
+  std::uint64_t steps() const;
+  std::uint64_t epoch() const;
+  double best_validation() const;   // +infinity before the first epoch
+  // Plug-in entropy of the frequencies of all targets trained on so far, in nats: the loss of a model that knows no
+  // more than how often each token occurs.
+  double unigram_entropy() const;
+  std::span<const std::int64_t> target_counts() const;  // (vocabulary)
+
+  // Everything needed to resume, and the weights to use ("weights/<name>"): the best by validation, else averaged, else
+  // the current ones; with a fingerprint of inputs and outputs that load_model verifies.
+  State state() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// The weights to use, from a state. Throws Exit::input when arrays are missing or of the wrong shape, or when the
+// model's answers to the fingerprint's inputs differ by more than 1e-3 from the stored ones.
+std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state);
+
+}  // namespace bl::models
