@@ -136,6 +136,7 @@ Stage read_stage(const Pipeline& pipeline, const std::string& name, const toml::
     if (auto value = option_value(node)) s.options.push_back({std::string(key.str()), std::move(*value), line_of(node)});
     else keys.complain(node, fmt::format("{} must be true, false, a number, text, or a list of these", key.str()));
   }
+  std::stable_sort(s.options.begin(), s.options.end(), [](const Setting& a, const Setting& b) { return a.line < b.line; });
   return s;
 }
 
@@ -242,7 +243,7 @@ Pipeline parse_pipeline(std::string_view text, const std::string& path) {
   };
   each("stage", [&](const std::string& name, const toml::table& table) { pipeline.stages.push_back(read_stage(pipeline, name, table, problems)); });
   each("edge", [&](const std::string& name, const toml::table& table) { pipeline.edges.push_back(read_edge(pipeline, name, table, problems)); });
-  if (pipeline.stages.empty()) problems.add(fmt::format("{}: has no stages: add a table [stage.NAME] with run = \"bl-…\"", path));
+  if (pipeline.stages.empty() && !problems.any()) problems.add(fmt::format("{}: has no stages: add a table [stage.NAME] with run = \"bl-…\"", path));
   problems.throw_if_any();
   // toml++ keeps tables sorted by name; the file's order is what its reader expects in graphs and tables.
   std::stable_sort(pipeline.stages.begin(), pipeline.stages.end(), [](const Stage& a, const Stage& b) { return a.line < b.line; });

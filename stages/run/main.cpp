@@ -36,9 +36,9 @@ int main(int argc, char** argv) {
   bl::stage::Program program("bl-run", "Run a segment of a pipeline, or a whole pipeline, and say what came of it.");
   program.reads_files("a segment written by bl-plan (NAME.json), or a pipeline (NAME.toml)");
   bl::plan::RunOptions options;
-  std::string state = "build/plan", folder = own_folder();
+  std::string state = "build/plan", folder;
   program.option("--state", state, "For a pipeline: folder where segments and what they made are recorded").no_effect();
-  program.option("--bin", folder, "For a pipeline: folder of the programs; PATH is searched after it").no_effect();
+  program.option("--bin", folder, "For a pipeline: folder of the programs, searched before PATH; default: that of bl-run").no_effect();
   program.option("--settle", options.settle, "Seconds that the others get to end by themselves after one has failed").range(0, 3600).no_effect();
   program.option("--grace", options.grace, "Seconds between SIGTERM and SIGKILL").range(0, 86400).no_effect();
   program.note("Arguments", "bl-run FILE is short for bl-run --in FILE.");
@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
       run_one(bl::plan::segment_from_json(json, file), (path.parent_path() / path.stem()).string() + ".done", options);
       return;
     }
+    if (folder.empty()) folder = own_folder();
     auto plan = bl::plan::make_plan(bl::plan::read_pipeline(file), folder);
     const std::string place = state + "/" + path.stem().string();
     bl::plan::write_segments(plan, place);
