@@ -27,6 +27,7 @@ namespace bl::transport {
 struct Relayed {
   std::atomic<std::int64_t> total{-1};      // batches of the whole input stream, once its END has come
   std::atomic<std::uint64_t> released{0};   // batches that were acknowledged upstream before this process joined
+  std::atomic<bool> subset{false};          // other processes read batches of this stream that we never see
   std::function<bool()> drain;              // calling thread: handles acknowledgements; false when the sink was stopped
   // Wakes the source's read(). Set by the source, cleared when it goes.
   void set_poke(std::function<void()> poke) {
@@ -62,7 +63,7 @@ inline constexpr std::size_t kAhead = 2;        // batches a producer holds beyo
 inline constexpr std::uint16_t kOpen = 1, kGrant = 2, kExtra = 4, kRelay = 8, kFresh = 16;  // CREDIT
 inline constexpr std::uint16_t kEndAck = 1;                                                 // ACK
 inline constexpr std::uint16_t kFinal = 1, kPartial = 2;                                    // END
-inline constexpr std::uint16_t kShared = 4;                                                 // HELLO, END and HEARTBEAT
+inline constexpr std::uint16_t kShared = 4, kSubset = 8;                                    // HELLO and HEARTBEAT of a producer
 inline constexpr std::uint16_t kUnknown = 1;                                                // HEARTBEAT
 
 std::uint64_t random_id();  // of a process or session; not secret
