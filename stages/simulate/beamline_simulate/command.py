@@ -254,20 +254,12 @@ def main(arguments, version):
         signal.signal(number, stop)
     progress = None
     try:
-        import beamline
-
         from . import produce
-        from .errors import Failed
         options = Settings(values)
         entry = {"stage": NAME, "version": version, "seed": values["seed"], "host": socket.gethostname(), "inputs": [],
                  "options": {o.name: values[o.name] for o in OPTIONS if o.effect and o.name != "seed"}}
         progress = produce.Progress(NAME, values["metrics"], values["quiet"])
-        try:
-            produce.run(options, wanted, [entry], progress)
-        except Failed as e:
-            raise beamline.Error(str(e)) from None
-        except produce.concurrent.futures.process.BrokenProcessPool:
-            raise beamline.Error("a worker process died: lower --threads if memory ran out") from None
+        produce.run(options, wanted, [entry], progress)
     except Stopped as e:
         code, text = 128 + e.number, f"stopped by {signal.Signals(e.number).name}"
     except Exception as e:

@@ -5,12 +5,14 @@ import multiprocessing
 import os
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 import beamline
 
 from . import worker
+from .errors import Failed
 from .processes import EVENTS, JETS
 
 BATCH = {"events": 4096, "jets": 512}  # about 1 MiB
@@ -57,7 +59,12 @@ class Chunks:
             done, _ = concurrent.futures.wait([future], timeout=0.2)
             self._progress.show(self.counter.value)
             if done:
-                self._ready[p, c] = future.result()
+                try:
+                    self._ready[p, c] = future.result()
+                except BrokenProcessPool:
+                    raise beamline.Error("a worker process died: lower --threads if memory ran out") from None
+                except Failed as e:
+                    raise beamline.Error(str(e)) from None
                 del self._running[p, c]
         return self._ready[p, c]
 
