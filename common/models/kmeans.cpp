@@ -99,15 +99,16 @@ class Fit {
       part.sums.assign(options_.codes * dims_, 0);
       part.weights.assign(options_.codes, 0);
       part.counts.assign(options_.codes, 0);
-      part.inertia = 0;
+      double inertia = 0;  // kept here: neighbouring partials share a cache line
       for (std::size_t i = shards_.first(s); i < shards_.first(s + 1); ++i) {
         const std::uint32_t code = nearest.find(point(i), &distance_[i]);
         const double w = weight(i);
         for (std::size_t d = 0; d < dims_; ++d) part.sums[code * dims_ + d] += w * static_cast<double>(point(i)[d]);
         part.weights[code] += w;
         ++part.counts[code];
-        part.inertia += w * static_cast<double>(distance_[i]);
+        inertia += w * static_cast<double>(distance_[i]);
       }
+      part.inertia = inertia;
     });
     result_.counts.assign(options_.codes, 0);
     double inertia = 0;

@@ -35,7 +35,7 @@ struct MaskOptions {
   double fraction = 0.15;            // fraction: of the maskable tokens, in (0, 1]
   double ramp_from = 0.1, ramp_to = 1.0;  // ramp: fraction at progress 0 and 1
   std::uint32_t k = 1;               // hardest, softest, rank: how many; knn: how many neighbours
-  double radius = 0.4;               // radius: ΔR
+  double radius = 1.0;               // radius: ΔR
   std::vector<std::uint8_t> types;   // type: categories (docs/tokens.md)
   bool extras = false;               // one, each, fraction, ramp: event-level tokens (category 0) may be hidden too
 };

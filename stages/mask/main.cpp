@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
   bl::stage::Program program("bl-mask", "Hide some tokens of each event and keep them as targets");
   std::string mode = "one", report;
   std::vector<std::string> types;
-  double fraction = 0.15, from = 0.1, to = 1.0, radius = 0.4;
+  double fraction = 0.15, from = 0.1, to = 1.0, radius = 1.0;
   int k = 1;
   std::int64_t ramp_events = 100'000;
   bool extras = false;
