@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "stats/correlation.hpp"
 #include "stats/efficiency.hpp"
 
 namespace bl::stats {
@@ -27,13 +28,6 @@ std::uint8_t poisson(std::uint32_t bits) {
   std::uint8_t n = 0;
   while (n < kPoisson.size() && bits >= kPoisson[n]) ++n;
   return n;
-}
-
-double quantile(const std::vector<double>& sorted, double p) {
-  const double at = p * static_cast<double>(sorted.size() - 1);
-  const auto i = static_cast<std::size_t>(at);
-  if (i + 1 >= sorted.size()) return sorted.back();
-  return sorted[i] + (at - static_cast<double>(i)) * (sorted[i + 1] - sorted[i]);
 }
 
 }  // namespace
@@ -74,8 +68,8 @@ Spread spread(std::span<const double> values) {
   double squares = 0;
   for (const double v : good) squares += (v - s.mean) * (v - s.mean);
   s.error = std::sqrt(squares / static_cast<double>(good.size() - 1));
-  s.low = quantile(good, 0.5 * (1 - kOneSigma));
-  s.high = quantile(good, 0.5 * (1 + kOneSigma));
+  s.low = quantile_of_sorted(good, 0.5 * (1 - kOneSigma));
+  s.high = quantile_of_sorted(good, 0.5 * (1 + kOneSigma));
   return s;
 }
 

@@ -39,6 +39,8 @@ out["sample"] = {
     "tpr": tpr[1:].tolist(),
     "cut": cut[1:].tolist(),
     "ks": float(stats.ks_2samp(signal, background).statistic),
+    "spearman": float(stats.spearmanr(score, weight).statistic),
+    "quantiles": [float(q) for q in np.quantile(score, [0.0, 0.05, 0.5, 0.95, 1.0])],
     "mann whitney": float(stats.mannwhitneyu(signal, background).statistic) / (len(signal) * len(background)),
 }
 

@@ -1,6 +1,7 @@
 // Statistics against values computed with scikit-learn and scipy (reference.py writes reference.json).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -9,6 +10,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "stats/bootstrap.hpp"
+#include "stats/correlation.hpp"
 #include "stats/efficiency.hpp"
 #include "stats/histogram.hpp"
 #include "stats/roc.hpp"
@@ -277,6 +279,18 @@ TEST(TwoSample, ProbabilityIsUniformWhenThereIsNoDifference) {
     below += kolmogorov_smirnov(Ranking(score, Side::high), {cls, {}, {}}).probability < 0.2;
   }
   EXPECT_NEAR(below, 80, 4 * 8);
+}
+
+TEST(Correlation, EqualsScipyWithTies) {
+  Sample s;
+  EXPECT_NEAR(spearman(s.score, s.weight), reference()["sample"]["spearman"].get<double>(), 1e-12);
+  EXPECT_DOUBLE_EQ(spearman(s.score, s.score), 1.0);
+  EXPECT_TRUE(std::isnan(spearman(std::vector<double>{1, 1}, std::vector<double>{1, 2})));
+  EXPECT_TRUE(std::isnan(spearman({}, {})));
+  std::sort(s.score.begin(), s.score.end());
+  const std::vector<double> expected = reference()["sample"]["quantiles"];
+  const double at[] = {0.0, 0.05, 0.5, 0.95, 1.0};
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_NEAR(quantile_of_sorted(s.score, at[i]), expected[i], 1e-12);
 }
 
 TEST(Histogram, CountsWeightsErrorsAndEnds) {
