@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
   program.option("--process", o.process, "Process name of every event, in place of the file's");
   program.option("--label", o.label, "Truth label of every event, in place of the file's");
   program.option("--select", o.select, "Keep events for which this holds, e.g. \"n_jets >= 4 && ht > 500\"");
-  program.option("--btag-cut", o.btag_cut, "A b-tag discriminant at or above this is a b-tag").range(-1e6, 1e6);
+  program.option("--btag-cut", o.btag_cut, "A b-tag discriminant at or above this is a b-tag");
   program.option("--skip-bad", o.skip_bad, "Skip up to this many lines or events with bad values, and count them");
   program.option("--save", o.save, "Store the fitted transforms in this file").output_file();
   program.option("--with", o.with, "Use the fitted transforms of this file").input_file();

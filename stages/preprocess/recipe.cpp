@@ -186,11 +186,10 @@ Recipe parse_recipe(std::string_view text, const std::string& where) {
   if (!contains(kSorts, recipe.sort)) table.wrong("sort", fmt::format("is '{}'; known are {}", recipe.sort, joined(kSorts)));
   recipe.max_objects = static_cast<std::uint32_t>(table.whole("max_objects", 0, 0, 1'000'000));
   recipe.btag_cut = table.number("btag_cut", recipe.btag_cut, 0, 1);
-  recipe.derive_all = table.take("derive") == nullptr;
-  recipe.derive = table.texts("derive");
+  if (root.contains("derive")) recipe.derive.clear();
+  for (auto& name : table.texts("derive")) recipe.derive.push_back(std::move(name));
   for (const auto& name : recipe.derive)
     if (!contains(kDerived, name)) table.wrong("derive", fmt::format("has '{}'; known are {}", name, joined(kDerived)));
-  if (recipe.derive_all) recipe.derive.assign(std::begin(kDerived), std::end(kDerived));
 
   if (const auto* cuts = table.table("cut")) {
     for (const auto& [key, node] : *cuts) {

@@ -36,8 +36,7 @@ struct Recipe {
   std::string sort = "pt";                      // falling: pt, energy, eta, phi, mass; or none
   std::uint32_t max_objects = 0;                // after sorting; 0: all
   double btag_cut = 0.5;                        // from which a jet counts as b-tagged
-  bool derive_all = true;                       // no list was given
-  std::vector<std::string> derive;              // event-level columns to write
+  std::vector<std::string> derive{"n_jets", "n_bjets", "n_leptons", "ht", "st", "m_vis"};  // event-level columns to write
   double train_fraction = 1;                    // of the events, by random number, that fitted steps see
   std::uint64_t max_values = 1'000'000;         // per feature, kept for fitting
   std::vector<Feature> features;

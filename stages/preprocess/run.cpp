@@ -21,6 +21,15 @@ using nlohmann::json;
 bool is_socket(const std::string& text) { return text.starts_with("tcp://") || text.starts_with("ipc://"); }
 bool is_endpoint(const std::string& text) { return text == "-" || text.find("://") != std::string::npos; }
 
+template <class T>
+T number(const char* option, const std::string& text, const char* what) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stop != end) fail(Exit::usage, "{} must be {}, not '{}'", option, what, text);
+  return value;
+}
+
 struct Source {
   std::string path;
   Format format = Format::stream;
@@ -86,14 +95,8 @@ Job::Job(stage::Context& context, const Options& options) : context_(context), o
   if (!options.save.empty() && !recipe_.needs_fit()) fail(Exit::usage, "--save has nothing to store: the recipe has no fitted transform");
 
   read_.process = options.process;
-  if (!options.label.empty()) {
-    std::int32_t label = 0;
-    const char* end = options.label.data() + options.label.size();
-    const auto [stop, error] = std::from_chars(options.label.data(), end, label);
-    if (error != std::errc() || stop != end) fail(Exit::usage, "--label must be a whole number, not '{}'", options.label);
-    read_.label = label;
-  }
-  if (options.btag_cut != kNoCut) read_.btag_cut = options.btag_cut;
+  if (!options.label.empty()) read_.label = number<std::int32_t>("--label", options.label, "a whole number");
+  if (!options.btag_cut.empty()) read_.btag_cut = number<double>("--btag-cut", options.btag_cut, "a number");
 
   std::vector<std::string> inputs = context.inputs();
   if (inputs.empty()) inputs.push_back("-");

@@ -14,11 +14,10 @@ struct Options {
   std::string label;         // of every event, a whole number
   std::string select;        // in addition to the recipe's selection
   std::string save, with;    // fitted transforms
-  double btag_cut = -1e9;    // of discriminants; kNoCut: keep them
+  std::string btag_cut;      // of discriminants, a number
   std::uint64_t skip_bad = 0;
   bool invert = false;
 };
-inline constexpr double kNoCut = -1e9;
 
 void run(stage::Context& context, const Options& options);
 
