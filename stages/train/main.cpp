@@ -1,0 +1,284 @@
+// bl-train: learns to predict hidden tokens.
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <numeric>
+
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "base/signals.hpp"
+#include "stage/program.hpp"
+#include "train/train.hpp"
+
+namespace {
+
+using namespace bl;
+
+struct Settings {
+  std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", schedule = "cosine";
+  int epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, shard = 32;
+  std::int64_t max_steps = 0, warmup = 100, patience = 0, checkpoint_every = 0;
+  double dropout = 0.05, rate = 1e-3, clip = 1.0, decay = 0.01, ema = 0.0, validation = 0.1;
+  bool types = false, extras = false, collect = false;
+};
+
+models::TrainerConfig trainer_config(const Settings& s, std::uint64_t seed, bool one_pass) {
+  models::TrainerConfig c;
+  c.seed = seed;
+  c.epochs = one_pass ? 0 : static_cast<std::uint64_t>(s.epochs > 0 ? s.epochs : 10);
+  c.max_steps = static_cast<std::uint64_t>(s.max_steps);
+  c.batch = static_cast<std::uint32_t>(s.batch);
+  c.shard = static_cast<std::uint32_t>(s.shard);
+  c.rate = s.rate;
+  c.warmup = static_cast<std::uint64_t>(s.warmup);
+  c.cosine = s.schedule == "cosine";
+  c.clip = s.clip;
+  c.decay = s.decay;
+  c.ema = s.ema;
+  c.validation = s.validation;
+  c.patience = static_cast<std::uint64_t>(s.patience);
+  c.validate();
+  return c;
+}
+
+models::EncoderConfig encoder_config(const Settings& s, const train::TokenFacts& facts) {
+  models::EncoderConfig c;
+  c.vocabulary = facts.vocabulary;
+  c.mask_id = facts.mask_id;
+  c.positions = facts.positions;
+  c.types = s.types ? 11 : 0;  // categories 0 … 10 of tokens/1
+  c.dim = static_cast<std::uint32_t>(s.dim);
+  c.layers = static_cast<std::uint32_t>(s.layers);
+  c.heads = static_cast<std::uint32_t>(s.heads);
+  c.feed_forward = static_cast<std::uint32_t>(s.feed_forward);
+  c.dropout = s.dropout;
+  c.validate();
+  return c;
+}
+
+// One training: owns what a step, a checkpoint and a message need.
+class Run {
+ public:
+  Run(const Settings& settings, stage::Context& context) : s_(settings), context_(context), checkpoint_(settings.checkpoint) {
+    if (checkpoint_.empty()) checkpoint_ = s_.save + ".part.h5";
+  }
+
+  void run() {
+    refuse_overwrite(s_.save, context_.force());
+    const auto reader = context_.open_reader();
+    const bool one_pass = !reader->replayable() && !s_.collect;
+    if (one_pass && s_.epochs > 1)
+      fail(Exit::usage, "--epochs {}: '{}' can be read once only; write it to a file first, or hold its events in memory with --collect", s_.epochs,
+           reader->where());
+    start(*reader, one_pass);
+    if (one_pass)
+      stream(*reader);
+    else
+      repeat(*reader);
+    finish();
+  }
+
+ private:
+  void start(stage::Reader& reader, bool one_pass) {
+    facts_.tokens = train::token_facts(reader.hello(), reader.where());
+    facts_.history = reader.hello().history;
+    facts_.history.push_back(context_.history_entry());
+    train::Masking otherwise;
+    otherwise.options.extras = s_.extras;
+    otherwise.seed = context_.seed();
+    masking_ = train::masking_of(reader.hello(), otherwise, s_.masks == "redraw");
+    facts_.mask = {{"mode", models::name_of(masking_.options.mode)}, {"extras", masking_.options.extras}, {"redraw", masking_.redraw}};
+    const models::TrainerConfig config = trainer_config(s_, context_.seed(), one_pass);
+    if (s_.resume.empty()) {
+      trainer_.emplace(encoder_config(s_, facts_.tokens), config, context_.pool());
+    } else {
+      const train::Loaded loaded = train::load(s_.resume);
+      if (loaded.tokenizer_hash != facts_.tokens.hash)
+        fail(Exit::input, "'{}' was trained with the codebook {}, the tokens of '{}' come from {}: use the same tokenizer", s_.resume, loaded.tokenizer_hash,
+             reader.where(), facts_.tokens.hash);
+      trainer_.emplace(loaded.state, config, context_.pool());
+      const models::EncoderConfig wanted = encoder_config(s_, facts_.tokens);
+      if (!(trainer_->model_config() == wanted))
+        for (const auto& [key, value] : wanted.to_map())
+          if (const auto saved = trainer_->model_config().to_map().at(key); saved != value)
+            fail(Exit::usage, "the model '{}' has {} {}, the command line says {}", s_.resume, key, saved, value);
+      log::info("resumed '{}' after {} steps", s_.resume, trainer_->steps());
+    }
+    if (context_.threads() > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, context_.threads());
+    log::info("{} parameters", trainer_->model().params().count());
+  }
+
+  // Many epochs over events in memory.
+  void repeat(stage::Reader& reader) {
+    train::Events events(s_.types);
+    while (const auto batch = reader.next()) {
+      context_.stop_if_asked();
+      events.add(*batch, trainer_->model_config());
+      reader.acknowledge(batch->seq);
+    }
+    reader.close();
+    trainer_->attach(events.examples(), events.masker(masking_));
+    log::info("{} events to train on, {} to validate with, {} steps an epoch", trainer_->training_events(), trainer_->validation_events(),
+              trainer_->steps_per_epoch());
+    const std::uint64_t steps = trainer_->planned_steps() - std::min(trainer_->planned_steps(), trainer_->steps());
+    context_.progress().total(steps * std::max<std::uint64_t>(1, trainer_->training_events() / trainer_->steps_per_epoch()));
+    while (const auto advance = trainer_->advance()) {
+      report(advance->step);
+      if (advance->epoch) report(*advance->epoch);
+      after_step();
+    }
+  }
+
+  // One pass: every event is seen once and forgotten, except those for validation.
+  void stream(stage::Reader& reader) {
+    constexpr std::size_t most_kept = 20'000;
+    const Rng split(context_.seed(), "validation");
+    train::Events events(s_.types), kept(s_.types);
+    std::uint64_t ordinal = 0;
+    bool more = true;
+    while (more) {
+      auto batch = reader.next();
+      more = batch.has_value();
+      if (more) {
+        std::vector<std::uint32_t> learn, check;
+        for (std::uint32_t e = 0; e < batch->events; ++e) {
+          const bool validate = kept.size() + check.size() < most_kept && split.uniform(ordinal + e, 0) < s_.validation;
+          (validate ? check : learn).push_back(e);
+        }
+        ordinal += batch->events;
+        events.add(select(*batch, learn), trainer_->model_config());
+        if (!check.empty()) kept.add(select(*batch, check), trainer_->model_config());
+        reader.acknowledge(batch->seq);
+      }
+      // Full batches now, what is left at the end.
+      const std::size_t size = static_cast<std::size_t>(s_.batch);
+      std::size_t first = 0;
+      while (events.size() - first >= size || (!more && first < events.size())) {
+        std::vector<std::uint32_t> list(std::min(size, events.size() - first));
+        std::iota(list.begin(), list.end(), static_cast<std::uint32_t>(first));
+        first += list.size();
+        report(trainer_->step(events.examples(), list, events.masker(masking_)));
+        after_step();
+        if (s_.max_steps > 0 && trainer_->steps() >= static_cast<std::uint64_t>(s_.max_steps)) {
+          reader.stop();
+          return validate(kept);
+        }
+      }
+      if (first > 0) events.drop(first);
+    }
+    reader.close();
+    if (ordinal == 0) fail(Exit::input, "'{}' has no event to train on", reader.where());
+    validate(kept);
+  }
+
+  void validate(const train::Events& kept) {
+    if (kept.size() == 0) return;
+    std::vector<std::uint32_t> list(kept.size());
+    std::iota(list.begin(), list.end(), 0u);
+    last_validation_ = trainer_->evaluate(kept.examples(), list, kept.masker(masking_));
+    context_.progress().metric({{"validation_loss", last_validation_}, {"validation_events", kept.size()}, {"step", trainer_->steps()}});
+  }
+
+  void report(const models::StepResult& r) {
+    tokens_ += r.tokens;
+    // A step's loss is noisy: what is shown is a running mean over about twenty.
+    loss_ = std::isnan(loss_) ? r.loss : 0.95 * loss_ + 0.05 * r.loss;
+    Progress& p = context_.progress();
+    p.add(r.events, r.tokens * sizeof(std::int32_t));
+    const double seconds = std::max(p.seconds(), 1e-3), entropy = trainer_->unigram_entropy();
+    std::string note = fmt::format("loss {:.3f} (unigram {:.3f})", loss_, entropy);
+    if (!std::isnan(last_validation_)) note += fmt::format(", validation {:.3f}", last_validation_);
+    p.note(note + fmt::format(", {:.0f} tokens/s", static_cast<double>(tokens_) / seconds));
+    if (trainer_->steps() % 10 == 0)
+      p.metric({{"step", trainer_->steps()},
+                {"epoch", trainer_->epoch()},
+                {"loss", r.loss},
+                {"gradient_norm", r.gradient_norm},
+                {"rate", r.rate},
+                {"unigram_entropy", entropy},
+                {"tokens_per_second", static_cast<double>(tokens_) / seconds}});
+  }
+
+  void report(const models::EpochResult& e) {
+    nlohmann::json line = {{"epoch_done", e.epoch}, {"step", trainer_->steps()}, {"training_loss", e.training_loss}, {"unigram_entropy", trainer_->unigram_entropy()}};
+    if (trainer_->validation_events() > 0) {
+      last_validation_ = e.validation_loss;
+      line["validation_loss"] = e.validation_loss;
+      line["best"] = e.best;
+    }
+    context_.progress().metric(line);
+    log::info("epoch {}: loss {:.4f}, validation {:.4f}{}, unigram entropy {:.4f}", e.epoch + 1, e.training_loss, e.validation_loss, e.best ? " (best)" : "",
+              trainer_->unigram_entropy());
+  }
+
+  void after_step() {
+    const bool asked = signals::pending() != 0;
+    const bool due = s_.checkpoint_every > 0 && trainer_->steps() % static_cast<std::uint64_t>(s_.checkpoint_every) == 0;
+    if (asked || due) train::save(checkpoint_, true, trainer_->state(), facts_);
+    if (asked) log::warn("stopped after {} steps; go on with --resume {}", trainer_->steps(), checkpoint_);
+    context_.stop_if_asked();
+  }
+
+  void finish() {
+    train::save(s_.save, context_.force(), trainer_->state(), facts_);
+    std::error_code ignored;
+    if (s_.checkpoint_every > 0 || s_.resume == checkpoint_) std::filesystem::remove(checkpoint_, ignored);
+    const double entropy = trainer_->unigram_entropy();
+    context_.progress().metric({{"steps", trainer_->steps()}, {"loss", loss_}, {"unigram_entropy", entropy}});
+    log::info("'{}': {} steps, loss {:.4f}, unigram entropy {:.4f}", s_.save, trainer_->steps(), loss_, entropy);
+    const double reached = std::isnan(last_validation_) ? loss_ : last_validation_;
+    if (reached >= entropy)
+      log::warn("the loss {:.3f} is not below the unigram entropy {:.3f}: the model knows no more than how often each token occurs", reached, entropy);
+  }
+
+  const Settings& s_;
+  stage::Context& context_;
+  std::string checkpoint_;
+  train::ModelFacts facts_;
+  train::Masking masking_;
+  std::optional<models::Trainer> trainer_;
+  double loss_ = std::nan(""), last_validation_ = std::nan("");
+  std::uint64_t tokens_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  stage::Program program("bl-train", "Train a model to predict the hidden tokens of events");
+  Settings s;
+  program.reads({"masked/1", "tokens/1"});
+  program.option("--objective", s.objective, "What is learned").one_of({"masked-token"});
+  program.option("--save", s.save, "File for the trained model").required().output_file();
+  program.option("--resume", s.resume, "Go on from this model or checkpoint, to the bits of a run without interruption").input_file();
+  program.option("--checkpoint", s.checkpoint, "File for checkpoints; default: the name of --save with .part.h5 behind it").output_file().no_effect();
+  program.option("--checkpoint-every", s.checkpoint_every, "Steps between checkpoints; 0: only when asked to stop").range(0, 1e12).no_effect();
+  program.option("--epochs", s.epochs, "Passes over a file; 0: ten, or the one pass that a pipe or socket allows").range(0, 1e6);
+  program.option("--max-steps", s.max_steps, "Stop after so many steps; 0: no limit").range(0, 1e12);
+  program.option("--collect", s.collect, "Hold the events of a pipe or socket in memory, for several epochs");
+  program.option("--batch", s.batch, "Events of a step").range(1, 1e6);
+  program.option("--shard", s.shard, "Events that are worked on at once; changes the last bits of the result").range(1, 1e6);
+  program.option("--lr", s.rate, "Largest learning rate").range(0, 10);
+  program.option("--schedule", s.schedule, "Learning rate after the warm-up; cosine needs a known number of steps").one_of({"cosine", "constant"});
+  program.option("--warmup", s.warmup, "Steps in which the learning rate rises").range(0, 1e9);
+  program.option("--clip", s.clip, "Largest norm of the gradient; 0: no limit").range(0, 1e9);
+  program.option("--decay", s.decay, "Weight decay of the matrices").range(0, 10);
+  program.option("--ema", s.ema, "Average the weights: share of the old average kept each step, e.g. 0.999; 0: no average").range(0, 0.999999);
+  program.option("--validation", s.validation, "Fraction of the events that is not trained on but measures the loss").range(0, 0.99);
+  program.option("--patience", s.patience, "Stop after so many epochs without a better validation loss; 0: never").range(0, 1e9);
+  program.option("--dim", s.dim, "Width of the encoder").range(1, 65536);
+  program.option("--layers", s.layers, "Layers of the encoder").range(1, 1000);
+  program.option("--heads", s.heads, "Attention heads; a divisor of --dim").range(1, 65536);
+  program.option("--feed-forward", s.feed_forward, "Width of the feed-forward part, in units of --dim").range(1, 64);
+  program.option("--dropout", s.dropout, "Probability of dropout").range(0, 0.99);
+  program.option("--types", s.types, "Embed the category of each visible token too");
+  program.option("--masks", s.masks, "redraw: new masks every epoch, by the mode of the stream; keep: those of the stream in every epoch").one_of({"redraw", "keep"});
+  program.option("--extras", s.extras, "tokens/1: event-level tokens may be hidden too");
+  program.example("bl-train --in masked.bl --save model.h5 --epochs 3 --threads 2 --seed 5", "three epochs over a file");
+  program.example("bl-tokenize --with tok.h5 --in events.bl | bl-mask | bl-train --save model.h5", "one pass over a pipe");
+  program.example("bl-train --in masked.bl --save model.h5 --checkpoint-every 500", "after a crash: the same with --resume model.h5.part.h5");
+  program.note("Masks", "masked/1 brings its masks; they are used in the first epoch and for validation, and drawn anew in later epochs unless --masks keep (modes "
+                        "each, ramp, knn and radius keep theirs always). tokens/1 gets masks of mode one.");
+  program.note("Order", "From a file every epoch has its own order. A pipe is learned in the order of the stream: bl-shuffle mixes it. Weights of events are not used.");
+  program.note("Signals", "SIGTERM and SIGINT save a checkpoint after the current step and end with 128 + signal.");
+  return program.run(argc, argv, [&](stage::Context& context) { Run(s, context).run(); });
+}
