@@ -20,6 +20,7 @@ class Usage(Exception):
 
 class Stopped(BaseException):
     def __init__(self, number):
+        super().__init__(f"{NAME}: stopped by {signal.Signals(number).name}")
         self.number = number
 
 
@@ -68,6 +69,7 @@ OPTIONS = [
     Option("quiet", "bool", False, "Do not draw progress", common=True, effect=False),
 ]
 BY_NAME = {o.name: o for o in OPTIONS}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT = {"-o": "--out", "-h": "--help"}
 EXAMPLES = [
     ("bl-simulate events --process tt,ttH:500 --events 2000 --seed 1 --threads 4 --out events.bl", "2000 top pairs and 500 ttH, mixed"),
@@ -220,6 +222,8 @@ def missing():
 
 
 def stop(number, _):
+    for again in SIGNALS:  # once is enough: cleaning up is not interrupted
+        signal.signal(again, signal.SIG_IGN)
     raise Stopped(number)
 
 
@@ -250,7 +254,7 @@ def main(arguments, version):
         complain(f"the Python modules {', '.join(absent)} are missing in {sys.executable}: run `make -f Makefile.workflow venv`, or name an environment that has them in BEAMLINE_VENV")
         return FAILED
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, stop)
     progress = None
     try:

@@ -1,7 +1,8 @@
 """One chunk of events: what a worker process computes. A chunk depends on (seed, process, chunk number, settings) alone,
 so the number of processes does not matter."""
 import os
-import sys
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -15,14 +16,21 @@ MAX_TRIES = 400_000  # events tried for a chunk before its selection is called h
 def start(counter):
     """Once per worker process. FastJet prints a banner on standard output, where our stream is; and pythia8mc runs every
     file of a folder called python in the working directory when it is imported, so this one is left first."""
-    import signal
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.chdir(Path(__file__).parent)
-    global _counter, _parent
-    _counter, _parent = counter, os.getppid()
+    global _counter
+    _counter = counter
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_with(parent):
+    """A parent that was killed cannot stop its workers."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def generator(mode, process, seed, mpi):
@@ -58,8 +66,6 @@ def generate(mode, name, seed, chunk, wanted, selection, mpi):
     parts, have, tried = [], 0, 0
     started = time.monotonic()
     while have < wanted:
-        if os.getppid() != _parent:
-            sys.exit(1)  # the parent was killed: nobody waits for the rest
         batch = pythia.nextBatch(STEP, "skip")
         if len(batch) == 0:
             raise Failed(f"{name}: Pythia makes no more events in chunk {chunk}")
