@@ -38,8 +38,7 @@ std::optional<Batch> Reader::next() {
   // Acknowledgements from downstream are what frees credit upstream: they are handled while we wait for input.
   for (int idle = 0; !r.source->ready(); ++idle) {
     signals::throw_if_pending();
-    for (auto& sink : r.context->sinks)
-      if (auto s = sink.lock()) s->poll();
+    for (auto& sink : r.context->sinks) sink->poll();
     std::this_thread::sleep_for(std::chrono::microseconds(idle < 20 ? 50 : idle < 200 ? 500 : 2000));
   }
   auto frame = r.source->read();
@@ -69,6 +68,9 @@ struct Writer::Impl {
   std::uint64_t stream = 0;
   Progress* progress = nullptr;
   std::function<void(std::uint64_t)> acknowledged;
+  ~Impl() {
+    if (sink) sink->on_acknowledged(nullptr);  // the stream may outlive us
+  }
 };
 
 Writer::Writer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -97,6 +99,8 @@ void Writer::on_acknowledged(std::function<void(std::uint64_t)> call) {
   impl_->acknowledged = std::move(call);
   impl_->sink->on_acknowledged([&w = *impl_](std::uint64_t, std::uint64_t seq) { w.acknowledged(seq); });
 }
+
+void Writer::relays(Reader& reader) { impl_->sink->relays(*reader.impl_->source); }
 
 const std::string& Context::name() const { return impl_.program.name; }
 std::uint64_t Context::seed() const { return impl_.program.seed; }
@@ -144,7 +148,7 @@ std::unique_ptr<Reader> Context::open_reader() { return open_reader(in(), impl_.
 std::unique_ptr<Reader> Context::open_reader(const std::string& endpoint, const std::vector<std::string>& schemas) {
   auto r = std::make_unique<Reader::Impl>();
   r->source = transport::open_source(endpoint);
-  impl_.sources.push_back(r->source);
+  Context::Impl::keep(impl_.sources, r->source);
   const auto frame = r->source->read();
   const std::string& where = r->source->name();
   if (!frame || frame->kind != wire::Kind::hello) fail(Exit::input, "{} does not start with HELLO", where);
@@ -178,7 +182,7 @@ std::unique_ptr<Writer> Context::open_writer_to(const std::string& endpoint, std
   auto w = std::make_unique<Writer::Impl>();
   w->schema = &schema::get(schema);
   w->sink = transport::open_sink(endpoint, {force()});
-  impl_.sinks.push_back(w->sink);
+  Context::Impl::keep(impl_.sinks, w->sink);
   wire::Hello hello;
   hello.schema = w->schema->id();
   hello.schema_hash = w->schema->hash;
@@ -217,6 +221,7 @@ void Context::transform(std::string_view schema, const std::function<Batch(Batch
   const auto reader = open_reader();
   const auto writer = open_writer(schema, reader.get(), meta ? meta(reader->hello()) : nlohmann::json::object());
   writer->on_acknowledged([&](std::uint64_t seq) { reader->acknowledge(seq); });
+  writer->relays(*reader);
   const std::size_t width = threads();
   std::vector<Batch> group;
   bool more = true;

@@ -39,6 +39,7 @@ class Reader {
   explicit Reader(std::unique_ptr<Impl> impl);
 
  private:
+  friend class Writer;
   std::unique_ptr<Impl> impl_;
 };
 
@@ -51,6 +52,9 @@ class Writer {
   void abort(std::string_view why) noexcept;
   bool wanted() const;                      // false once the reader has had enough: stop producing, finish() is then quiet
   void on_acknowledged(std::function<void(std::uint64_t seq)> call);
+  // Every batch is made from the one of `reader` with its seq, and that one is acknowledged only when ours is: the stage
+  // may then be killed and started again. Called before the first batch is read.
+  void relays(Reader& reader);
 
   struct Impl;
   explicit Writer(std::unique_ptr<Impl> impl);

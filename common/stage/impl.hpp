@@ -63,8 +63,15 @@ struct Context::Impl {
   std::map<std::string, std::string> dependencies;  // path -> hash
   std::vector<std::string> streams_read;             // ids of the streams read, in order of opening
   // Unfinished streams are aborted, with the reason, when the stage fails.
-  std::vector<std::weak_ptr<transport::Sink>> sinks;
-  std::vector<std::weak_ptr<transport::Source>> sources;
+  // They outlive the reader or writer that a failing body leaves behind, so that the peers are told why.
+  std::vector<std::shared_ptr<transport::Sink>> sinks;
+  std::vector<std::shared_ptr<transport::Source>> sources;
+  // Keeps a stream, and lets go of those that nobody uses any more (a file that is read again for each epoch).
+  template <class T>
+  static void keep(std::vector<std::shared_ptr<T>>& all, const std::shared_ptr<T>& one) {
+    std::erase_if(all, [](const auto& other) { return other.use_count() == 1; });
+    all.push_back(one);
+  }
 
   explicit Impl(const Program::Impl& p) : program(p) {}
 };

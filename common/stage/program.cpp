@@ -249,10 +249,8 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
   }
   if (code != 0) {
     const std::string why = p.name + ": " + reason;
-    for (auto& sink : state.sinks)
-      if (auto s = sink.lock()) s->abort(why);
-    for (auto& source : state.sources)
-      if (auto s = source.lock()) s->abort(why);
+    for (auto& sink : state.sinks) sink->abort(why);
+    for (auto& source : state.sources) source->abort(why);
     state.progress.reset();  // clears the line before the message
     complain(reason);
   }

@@ -349,6 +349,10 @@ class ZmqSource final : public Source {
       fail_now(Exit::upstream, "{}: the writer gave up: {}", l.name, why);
       return;
     }
+    if (h.kind == Kind::stop) {  // whatever the session: the producer needs nothing more from us
+      l.state = Link::State::over;
+      return;
+    }
     if (l.state != Link::State::open) return;  // of an earlier session
     switch (h.kind) {
       case Kind::heartbeat:
@@ -362,10 +366,6 @@ class ZmqSource final : public Source {
       case Kind::end:
         ++l.frames_in;
         end(l, h, std::move(m.body));
-        break;
-      case Kind::stop:
-        ++l.frames_in;
-        l.state = Link::State::over;
         break;
       default: break;
     }
