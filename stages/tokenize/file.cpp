@@ -147,7 +147,6 @@ void save(store::Output& file, const Tokenizer& t) {
   file.write("decoded/pt", pt);
   file.write("decoded/eta", eta);
   file.write("decoded/phi", phi);
-  file.commit();
 }
 
 Tokenizer load(const std::string& path) {

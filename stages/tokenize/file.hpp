@@ -11,7 +11,7 @@ namespace bl::tokenize {
 
 inline constexpr int kFileVersion = 1;
 
-// Writes and commits.
+// Puts the tokenizer into a file; the caller commits it.
 void save(store::Output& file, const models::Tokenizer& tokenizer);
 // Throws Exit::input, with the file's name: not HDF5, no tokenizer, newer than this program, damaged.
 models::Tokenizer load(const std::string& path);

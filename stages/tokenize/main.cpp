@@ -137,6 +137,7 @@ void fit(bl::stage::Context& context, const Options& o) {
   t.fit.history = history.dump();
   const auto report = bl::tokenize::report(t, fitted->tally, fitted->notes);
   bl::tokenize::save(file, t);
+  file.commit();
   write_report(o, report, context.force());
   fmt::print("{}", bl::tokenize::table(report));  // nothing else goes to stdout while fitting
 }

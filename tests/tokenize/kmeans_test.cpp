@@ -62,7 +62,7 @@ TEST(Kmeans, ComesCloseToScikitLearnsBestOfFifty) {
     options.max_iterations = 500;
     options.tolerance = 0;
     const Rng rng(1, "kmeans");
-    // k-means++ finds a local minimum: the best of thirty starts must be within 4 % of the best of fifty of scikit-learn,
+    // k-means++ finds a local minimum: the best of thirty starts must be within 6 % of the best of fifty of scikit-learn,
     // and cannot be much below it.
     double plain = INFINITY, weighted = INFINITY;
     for (std::uint64_t start = 0; start < 30; ++start) {
@@ -70,8 +70,8 @@ TEST(Kmeans, ComesCloseToScikitLearnsBestOfFifty) {
       plain = std::min(plain, kmeans(points, 3, {}, options, rng, pool).inertia.back());
       weighted = std::min(weighted, kmeans(points, 3, weights, options, rng, pool).inertia.back());
     }
-    EXPECT_LT(plain, 1.04 * best["plain"].get<double>()) << codes;
-    EXPECT_LT(weighted, 1.04 * best["weighted"].get<double>()) << codes;
+    EXPECT_LT(plain, 1.06 * best["plain"].get<double>()) << codes;
+    EXPECT_LT(weighted, 1.06 * best["weighted"].get<double>()) << codes;
     EXPECT_GT(plain, 0.98 * best["plain"].get<double>()) << codes;
     EXPECT_GT(weighted, 0.98 * best["weighted"].get<double>()) << codes;
     if (codes == "1") {
