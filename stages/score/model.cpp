@@ -1,10 +1,12 @@
 #include "score/model.hpp"
 
 #include <cmath>
+#include <variant>
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
-#include "store/checkpoint.hpp"
+#include "models/state_file.hpp"
+#include "store/h5.hpp"
 
 namespace bl::score {
 namespace {
@@ -14,25 +16,27 @@ std::string codebook(const nlohmann::json& tokenizer) {
   return it != tokenizer.end() && it->is_string() ? it->get<std::string>() : "";
 }
 
-const std::vector<std::int64_t>* counts_of(const models::State& state, std::string_view name) {
-  const models::NamedArray* array = state.find(name);
-  return array == nullptr ? nullptr : std::get_if<std::vector<std::int64_t>>(&array->values);
+// What tells two models apart: weights, configuration and codebook. How the weights came about is not part of it.
+std::uint64_t identity(const models::State& state, const std::string& codebook_hash) {
+  std::uint64_t sum = hash64(codebook_hash);
+  for (const models::NamedArray& array : state.arrays) {
+    if (!array.name.starts_with("weights/")) continue;
+    const std::uint64_t h = hash64(array.shape.data(), array.shape.size() * sizeof array.shape[0], hash64(array.name));
+    sum += std::visit([&](const auto& v) { return hash64(v.data(), v.size() * sizeof v[0], h); }, array.values);
+  }
+  for (const auto& [name, text] : state.texts)
+    if (name.starts_with("model/")) sum += hash64(text, hash64(name));
+  return sum;
 }
 
 }  // namespace
 
-Model from_state(const models::State& state, const std::string& path) {
-  const auto text = [&](const char* name) {
-    const auto it = state.texts.find(name);
-    return it == state.texts.end() ? std::string() : it->second;
-  };
-  if (text("objective") != "masked-token")
-    fail(Exit::input, "'{}' was trained for the objective '{}': bl-score needs a model of masked tokens", path, text("objective"));
+Model from_state(const models::State& state, const nlohmann::json& tokenizer, const std::string& path) {
   Model model;
   model.path = path;
-  model.hash = hex(store::model_hash(state));
-  model.tokenizer = nlohmann::json::parse(text("tokenizer"), nullptr, false);
-  if (codebook(model.tokenizer).empty()) fail(Exit::input, "'{}' does not say which codebook it was trained on: train it again", path);
+  model.tokenizer = tokenizer;
+  if (codebook(tokenizer).empty()) fail(Exit::input, "'{}' does not say which codebook it was trained on: train it again", path);
+  model.hash = hex(identity(state, codebook(tokenizer)));
   try {
     model.network = models::load_model(state);
   } catch (const Error& e) {
@@ -40,9 +44,8 @@ Model from_state(const models::State& state, const std::string& path) {
   }
 
   const std::size_t vocabulary = model.network->config().vocabulary;
-  const auto* targets = counts_of(state, "training/target_counts");
-  const auto* counts = counts_of(state, "unigram/counts");
-  if (counts == nullptr) counts = targets;
+  const models::NamedArray* array = state.find("training/target_counts");
+  const auto* counts = array == nullptr ? nullptr : std::get_if<std::vector<std::int64_t>>(&array->values);
   if (counts == nullptr || counts->size() != vocabulary)
     fail(Exit::input, "'{}' does not hold the frequencies of its {} tokens in training: train it again", path, vocabulary);
   double total = static_cast<double>(vocabulary);
@@ -54,14 +57,19 @@ Model from_state(const models::State& state, const std::string& path) {
 
   // A model whose targets were particles alone has never learned to predict an event-level token.
   const auto particles = model.tokenizer.find("particle_tokens");
-  if (targets != nullptr && targets->size() == vocabulary && particles != model.tokenizer.end() && particles->is_number_unsigned()) {
+  if (particles != model.tokenizer.end() && particles->is_number_unsigned()) {
     model.event_level = false;
-    for (std::size_t id = particles->get<std::size_t>() + 1; id < vocabulary; ++id) model.event_level |= (*targets)[id] > 0;
+    for (std::size_t id = particles->get<std::size_t>() + 1; id < vocabulary; ++id) model.event_level |= (*counts)[id] > 0;
   }
   return model;
 }
 
-Model load(const std::string& path) { return from_state(store::read_model<models::State>(store::Input(path)), path); }
+Model load(const std::string& path) {
+  const store::Input file(path);
+  const models::State state = models::read_state(file, "masked-token");
+  const std::string text = file.has_attribute("", "tokenizer") ? file.text_attribute("", "tokenizer") : "";
+  return from_state(state, nlohmann::json::parse(text, nullptr, false), path);
+}
 
 void same_codebook(const Model& model, const wire::Hello& hello, std::string_view where) {
   const auto it = hello.meta.is_object() ? hello.meta.find("tokenizer") : hello.meta.end();
