@@ -51,6 +51,12 @@ std::string text_of(const nlohmann::json& value) {
   return value.dump();
 }
 
+// The file that a text of an output option names: itself, or what stands before "=" (bl-split --parts FILE=FRACTION).
+std::string file_of(const std::string& text, bool writes) {
+  const auto eq = writes ? text.rfind('=') : std::string::npos;
+  return text.substr(0, eq);
+}
+
 // Why `value` cannot be the option's, or "".
 std::string misfit(const OptionInfo& option, const nlohmann::json& value) {
   if (option.type == "bool") return value.is_boolean() ? "" : "is a switch: true or false";
@@ -196,7 +202,7 @@ class Planner {
       const bool reads_file = option->role == "input-file" || key == "config", writes_file = option->role == "output-file";
       if (!reads_file && !writes_file) continue;
       for (const auto& path : value.is_array() ? value.get<Words>() : Words{text_of(value)}) {
-        const std::string clean = path.empty() ? "" : checked_path(node, line, key, path);
+        const std::string clean = path.empty() ? "" : checked_path(node, line, key, file_of(path, writes_file));
         if (clean.empty()) continue;
         if (reads_file) add_once(node.input_files, clean);
         else node.output_files.push_back(clean);
@@ -636,7 +642,7 @@ std::string graph(const Plan& plan) {
         const OptionInfo* option = info.find(setting.key);
         if (option->role != "input-file" && option->role != "output-file" && setting.key != "config") continue;
         for (const auto& path : setting.value.is_array() ? setting.value.get<Words>() : Words{text_of(setting.value)})
-          if (!path.empty()) (option->role == "output-file" ? written : read).push_back(normal(path));
+          if (!path.empty()) (option->role == "output-file" ? written : read).push_back(normal(file_of(path, option->role == "output-file")));
       }
       for (const auto& path : read) {
         const auto from = file(path);

@@ -198,7 +198,15 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     else complain(fmt::format("unknown option '{}'{}; see {} --help", word, near.empty() ? "" : ", did you mean " + near + "?", p.name));
     return static_cast<int>(Exit::usage);
   } catch (const CLI::ConfigError& e) {
-    complain(fmt::format("config file '{}': {}", p.config, e.what()));
+    const auto& given = app.get_config_ptr()->results();
+    const std::string path = given.empty() ? std::string() : given[0], what = e.what();
+    static constexpr std::string_view unknown = "INI was not able to parse ";  // CLI11's words for a key that is no option
+    if (what.substr(0, unknown.size()) == unknown) {
+      const std::string key = what.substr(unknown.size()), near = nearest("--" + key, flags);
+      complain(fmt::format("config file '{}': unknown key '{}'{}; see {} --help", path, key, near.empty() ? "" : ", did you mean " + near.substr(2) + "?", p.name));
+    } else {
+      complain(fmt::format("config file '{}': {}", path, what));
+    }
     return static_cast<int>(Exit::usage);
   } catch (const CLI::ParseError& e) {
     complain(fmt::format("{}; see {} --help", e.what(), p.name));

@@ -1,7 +1,6 @@
 // bl-plan: checks a pipeline, draws it, and turns it into make rules.
 #include <cstdio>
 #include <filesystem>
-#include <vector>
 
 #include "plan/make.hpp"
 #include "plan/plan.hpp"
@@ -26,23 +25,18 @@ void print(const std::string& text) {
 
 int main(int argc, char** argv) {
   bl::stage::Program program("bl-plan", "Check a pipeline, draw it, and turn it into make rules.");
-  program.reads_files("a pipeline: TOML with tables [stage.NAME] and [edge.NAME], see docs/pipelines.md");
+  program.reads_files("a pipeline: TOML with tables [stage.NAME] and [edge.NAME], see docs/pipelines.md").positional();
   bool check = false, draw = false;
   std::string make, folder;
   program.option("--check", check, "Only check: programs, options, files, schemas, cycles and ports (always done first)");
   program.option("--graph", draw, "Print the graph as mermaid text");
   program.option("--make", make, "Write make rules to this file (NAME.mk) and the segments to the folder NAME beside it").output_file();
   program.option("--bin", folder, "Folder of the programs, searched before PATH; default: that of bl-plan").no_effect();
-  program.note("Arguments", "bl-plan FILE is short for bl-plan --in FILE.");
   program.example("bl-plan pipelines/anomaly.toml --check", "find what is wrong before anything runs");
   program.example("bl-plan pipelines/anomaly.toml --graph", "draw the pipeline");
   program.example("bl-plan pipelines/anomaly.toml --make build/plan/anomaly.mk", "what make -f Makefile.workflow run does");
 
-  std::vector<char*> words(argv, argv + argc);
-  std::string in = "--in";
-  if (argc > 1 && argv[1][0] != '-') words.insert(words.begin() + 1, in.data());
-
-  return program.run(static_cast<int>(words.size()), words.data(), [&](bl::stage::Context& context) {
+  return program.run(argc, argv, [&](bl::stage::Context& context) {
     if (context.inputs().size() != 1) bl::fail(bl::Exit::usage, "give one pipeline file, e.g. bl-plan pipelines/anomaly.toml");
     if (folder.empty()) folder = own_folder();
     if (!check && !draw && make.empty()) check = true;

@@ -2,7 +2,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <vector>
 
 #include "base/files.hpp"
 #include "plan/make.hpp"
@@ -34,23 +33,18 @@ void run_one(const bl::plan::Segment& segment, const std::string& done, const bl
 
 int main(int argc, char** argv) {
   bl::stage::Program program("bl-run", "Run a segment of a pipeline, or a whole pipeline, and say what came of it.");
-  program.reads_files("a segment written by bl-plan (NAME.json), or a pipeline (NAME.toml)");
+  program.reads_files("a segment written by bl-plan (NAME.json), or a pipeline (NAME.toml)").positional();
   bl::plan::RunOptions options;
   std::string state = "build/plan", folder;
   program.option("--state", state, "For a pipeline: folder where segments and what they made are recorded").no_effect();
   program.option("--bin", folder, "For a pipeline: folder of the programs, searched before PATH; default: that of bl-run").no_effect();
   program.option("--settle", options.settle, "Seconds that the others get to end by themselves after one has failed").range(0, 3600).no_effect();
   program.option("--grace", options.grace, "Seconds between SIGTERM and SIGKILL").range(0, 86400).no_effect();
-  program.note("Arguments", "bl-run FILE is short for bl-run --in FILE.");
   program.note("Exit code", "That of the root cause: the first stage that ended with another code than 0, 5 (reader lost) and 6 (writer lost).");
   program.example("bl-run pipelines/anomaly.toml", "run what has changed since the last time");
   program.example("bl-run build/plan/anomaly/mask.json", "run one segment");
 
-  std::vector<char*> words(argv, argv + argc);
-  std::string in = "--in";
-  if (argc > 1 && argv[1][0] != '-') words.insert(words.begin() + 1, in.data());
-
-  return program.run(static_cast<int>(words.size()), words.data(), [&](bl::stage::Context& context) {
+  return program.run(argc, argv, [&](bl::stage::Context& context) {
     if (context.inputs().size() != 1) bl::fail(bl::Exit::usage, "give one segment or pipeline, e.g. bl-run pipelines/anomaly.toml");
     const std::string file = context.inputs()[0];
     const std::filesystem::path path(file);

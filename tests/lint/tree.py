@@ -2,7 +2,8 @@
 """What must hold of every file in the tree, and of every stage's folder.
 
 - no mark of unfinished work, no path of one machine, no tab in C++, no trailing blanks, no file over 3 MiB outside samples/
-- every folder of stages/ holds main.cpp and CMakeLists.txt with add_stage(bl-<folder> …), and its program names itself; a
+- every folder of stages/ holds main.cpp and CMakeLists.txt with add_stage(bl-<folder> …), and its program names itself
+  (or bl_<folder>.py, for a stage in Python); a
   program in Python has a launcher bl-<folder>.in, which CMakeLists.txt configures, and requirements.txt
 - the Python of tests/lint uses the standard library only
 - the commands that the README names exist in Makefile.workflow
@@ -49,12 +50,10 @@ def faults_of_stages(source):
     found = []
     for folder in sorted(p for p in (source / "stages").iterdir() if p.is_dir() and any(p.iterdir())):
         name = folder.name
-        lists, main = folder / "CMakeLists.txt", folder / "main.cpp"
-        if (folder / f"bl-{name}.in").exists():  # a launcher: the program is written in Python
-            if not lists.exists() or f"bl-{name}.in" not in lists.read_text():
-                found.append(f"stages/{name}: CMakeLists.txt does not configure bl-{name}.in")
-            if not (folder / "requirements.txt").exists():
-                found.append(f"stages/{name}: has no requirements.txt")
+        lists, main, script = folder / "CMakeLists.txt", folder / "main.cpp", folder / f"bl_{name}.py"
+        if script.exists():  # a stage in Python, for a library that exists only there
+            if f"bl-{name}" not in (lists.read_text() if lists.exists() else ""):
+                found.append(f"stages/{name}: CMakeLists.txt does not put bl-{name} beside the other programs")
             continue
         if not lists.exists() or not re.search(rf"add_stage\(\s*bl-{re.escape(name)}\b", lists.read_text()):
             found.append(f"stages/{name}: CMakeLists.txt does not call add_stage(bl-{name} …)")

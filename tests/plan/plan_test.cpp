@@ -188,6 +188,15 @@ TEST(Cut, AnOutputFileThatIsAnInputFileIsADependency) {
   EXPECT_EQ(plan.segments[1].inputs.count("here.bl"), 1u);
 }
 
+TEST(Cut, APartIsTheFileBeforeItsFraction) {
+  const Scratch scratch;
+  const auto plan = planned("[stage.s]\nrun='bl-parts'\nin='here.bl'\nparts=['runs/a.bl=0.6','runs/b.bl=0.4']\n[stage.t]\nrun='bl-turn'\nin='runs/b.bl'\nout='t.bl'\n");
+  ASSERT_EQ(plan.segments.size(), 2u);
+  EXPECT_EQ(plan.segments[0].outputs, (std::vector<std::string>{"runs/a.bl", "runs/b.bl"}));
+  EXPECT_EQ(plan.segments[0].processes[0].args, (std::vector<std::string>{"--parts=runs/a.bl=0.6", "--parts=runs/b.bl=0.4"}));
+  EXPECT_EQ(plan.segments[1].uses, (std::vector<std::string>{"runs/b.bl"}));
+}
+
 TEST(Cut, PatternsStandForFilesThatExistAndFilesThatAreMade) {
   const Scratch scratch;
   put("data/b.csv", "");
