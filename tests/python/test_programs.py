@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import beamline
-from support import objects, program
+from support import SOURCE, objects, program
 
 
 class Programs(unittest.TestCase):
@@ -37,6 +37,19 @@ class Programs(unittest.TestCase):
             np.testing.assert_array_equal(events[name], first[name], name)
         self.assertEqual(stream.hello.meta["generator"], {"name": "test"})
         self.assertEqual([h["stage"] for h in stream.hello.history], ["test", "bl-head"])
+
+    def test_text_comes_back_through_preprocess(self):
+        out = self.path.with_name("csv.bl")
+        done = subprocess.run([program("bl-preprocess"), "--in", SOURCE / "samples" / "darkmachines.csv", "--out", out], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text = beamline.select(beamline.concat(list(beamline.read(out))), np.arange(1600))
+        sample = beamline.select(beamline.concat(list(beamline.read(SOURCE / "samples" / "anomaly" / "background.bl"))), np.arange(1600))
+        self.assertEqual(text.text("process"), sample.text("process"))
+        np.testing.assert_array_equal(text["event_id"], sample["event_id"])
+        for name in ("object_offsets", "type", "charge", "btag"):
+            np.testing.assert_array_equal(text[name], sample[name], name)
+        for name in ("met", "met_phi", "pt", "eta", "phi"):
+            np.testing.assert_allclose(text[name], sample[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
     def test_damage_is_refused(self):
         raw = bytearray(self.path.read_bytes())

@@ -57,7 +57,7 @@ OPTIONS = [
     Option("process", "list", ["tt"], "Processes by name, joined by commas, each with its number of events after a colon: tt,ttH:8000"),
     Option("events", "uint", 1000, "Events (or jets) of each process that names no number", low=0, high=10**9),
     Option("selection", "string", "none", "Which events are kept: multitop = at least 5 jets, 2 b-tags, scalar pt sum above 400 GeV", choices=("none", "multitop")),
-    Option("no-mpi", "bool", False, "Leave out multiparton interactions: three times as fast, softer events"),
+    Option("no-mpi", "bool", False, "Leave out multiparton interactions: three to five times as fast, cleaner events"),
     Option("list", "bool", False, "Print the processes and classes with what they are, and exit", effect=False),
     Option("out", "string", "-", "Endpoint to write to: a file or - for standard output", common=True, effect=False),
     Option("seed", "uint", 1, "Seed of every random number of this stage", common=True),
