@@ -48,88 +48,73 @@ HWY_INLINE V sigmoid(D d, V x) {
   return hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(limit, hn::Neg(x)))));
 }
 
-// gelu(x) = x · sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3)
-template <class D, class V>
-HWY_INLINE V gelu_argument(D d, V x) {
-  using T = hn::TFromD<D>;
-  const V c = hn::Set(d, static_cast<T>(1.5957691216057308)), a = hn::Set(d, static_cast<T>(1.5957691216057308 * 0.044715));
-  return hn::Mul(x, hn::MulAdd(a, hn::Mul(x, x), c));
-}
-
+// act(x), and act'(x) in *slope.
 template <Activation act, class D, class V>
-HWY_INLINE V activate(D d, V x) {
-  if constexpr (act == Activation::relu) return hn::Max(x, hn::Zero(d));
-  if constexpr (act == Activation::silu) return hn::Mul(x, sigmoid(d, x));
-  if constexpr (act == Activation::gelu) return hn::Mul(x, sigmoid(d, gelu_argument(d, x)));
+HWY_INLINE V activate(D d, V x, V* slope) {
+  using T = hn::TFromD<D>;
+  const V one = hn::Set(d, T{1});
+  if constexpr (act == Activation::relu) {
+    *slope = hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), one);
+    return hn::Max(x, hn::Zero(d));
+  }
+  if constexpr (act == Activation::silu) {
+    const V s = sigmoid(d, x);
+    *slope = hn::Mul(s, hn::MulAdd(x, hn::Sub(one, s), one));
+    return hn::Mul(x, s);
+  }
+  if constexpr (act == Activation::gelu) {
+    // x · sigmoid(u), u = 2 sqrt(2/pi) (x + 0.044715 x^3)
+    const V c = hn::Set(d, static_cast<T>(1.5957691216057308)), a = hn::Set(d, static_cast<T>(1.5957691216057308 * 0.044715));
+    const V a3 = hn::Set(d, static_cast<T>(3 * 1.5957691216057308 * 0.044715)), square = hn::Mul(x, x);
+    const V s = sigmoid(d, hn::Mul(x, hn::MulAdd(a, square, c))), du = hn::MulAdd(a3, square, c);
+    *slope = hn::MulAdd(hn::Mul(hn::Mul(x, du), s), hn::Sub(one, s), s);
+    return hn::Mul(x, s);
+  }
+  *slope = one;
   return x;
 }
 
-template <Activation act, class D, class V>
-HWY_INLINE V slope(D d, V x) {
-  using T = hn::TFromD<D>;
-  const V one = hn::Set(d, T{1});
-  if constexpr (act == Activation::relu) return hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), one);
-  if constexpr (act == Activation::silu) {
-    const V s = sigmoid(d, x);
-    return hn::Mul(s, hn::MulAdd(x, hn::Sub(one, s), one));
-  }
-  if constexpr (act == Activation::gelu) {
-    const V c = hn::Set(d, static_cast<T>(1.5957691216057308)), a = hn::Set(d, static_cast<T>(3 * 1.5957691216057308 * 0.044715));
-    const V s = sigmoid(d, gelu_argument(d, x)), du = hn::MulAdd(a, hn::Mul(x, x), c);
-    return hn::MulAdd(hn::Mul(hn::Mul(x, du), s), hn::Sub(one, s), s);
-  }
-  return one;
-}
-
 template <Activation act, class T>
-void bias_activation_of(std::size_t rows, std::size_t width, T* z, const T* bias, const T* residual, T* y) {
+void bias_activation_of(std::size_t rows, std::size_t width, const T* z, const T* bias, const T* residual, T* y, T* slope) {
   const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
   for (std::size_t r = 0; r < rows; ++r, z += width, y += width) {
     each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
-      auto x = io.load(z + i);
-      if (bias != nullptr) {
-        x = hn::Add(x, io.load(bias + i));
-        if constexpr (act != Activation::none) io.store(x, z + i);
-      }
-      x = activate<act>(d, x);
+      V x = io.load(z + i);
+      if (bias != nullptr) x = hn::Add(x, io.load(bias + i));
+      V derivative;
+      x = activate<act>(d, x, &derivative);
+      if (slope != nullptr) io.store(derivative, slope + i);
       if (residual != nullptr) x = hn::Add(x, io.load(residual + i));
       io.store(x, y + i);
     });
     if (residual != nullptr) residual += width;
+    if (slope != nullptr) slope += width;
   }
 }
 
 template <class T>
-void bias_activation(std::size_t rows, std::size_t width, T* z, const T* bias, Activation act, const T* residual, T* y) {
+void bias_activation(std::size_t rows, std::size_t width, const T* z, const T* bias, Activation act, const T* residual, T* y, T* slope) {
   switch (act) {
-    case Activation::none: return bias_activation_of<Activation::none>(rows, width, z, bias, residual, y);
-    case Activation::relu: return bias_activation_of<Activation::relu>(rows, width, z, bias, residual, y);
-    case Activation::gelu: return bias_activation_of<Activation::gelu>(rows, width, z, bias, residual, y);
-    case Activation::silu: return bias_activation_of<Activation::silu>(rows, width, z, bias, residual, y);
+    case Activation::none: return bias_activation_of<Activation::none>(rows, width, z, bias, residual, y, slope);
+    case Activation::relu: return bias_activation_of<Activation::relu>(rows, width, z, bias, residual, y, slope);
+    case Activation::gelu: return bias_activation_of<Activation::gelu>(rows, width, z, bias, residual, y, slope);
+    case Activation::silu: return bias_activation_of<Activation::silu>(rows, width, z, bias, residual, y, slope);
   }
 }
 
-template <Activation act, class T>
-void bias_activation_back_of(std::size_t rows, std::size_t width, const T* z, const T* dy, T* dz, T* dbias) {
+template <class T>
+void bias_activation_back(std::size_t rows, std::size_t width, const T* slope, const T* dy, T* dz, T* dbias) {
+  if (slope == nullptr && dz == dy && dbias == nullptr) return;
   const hn::ScalableTag<T> d;
-  if (act == Activation::none && dz == dy && dbias == nullptr) return;
-  for (std::size_t r = 0; r < rows; ++r, z += width, dy += width, dz += width) {
+  for (std::size_t r = 0; r < rows; ++r, dy += width, dz += width) {
     each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
       auto g = io.load(dy + i);
-      if constexpr (act != Activation::none) g = hn::Mul(g, slope<act>(d, io.load(z + i)));
-      if (act != Activation::none || dz != dy) io.store(g, dz + i);
+      if (slope != nullptr) g = hn::Mul(g, io.load(slope + i));
+      if (slope != nullptr || dz != dy) io.store(g, dz + i);
       if (dbias != nullptr) io.store(hn::Add(io.load(dbias + i), g), dbias + i);
     });
-  }
-}
-
-template <class T>
-void bias_activation_back(std::size_t rows, std::size_t width, const T* z, Activation act, const T* dy, T* dz, T* dbias) {
-  switch (act) {
-    case Activation::none: return bias_activation_back_of<Activation::none>(rows, width, z, dy, dz, dbias);
-    case Activation::relu: return bias_activation_back_of<Activation::relu>(rows, width, z, dy, dz, dbias);
-    case Activation::gelu: return bias_activation_back_of<Activation::gelu>(rows, width, z, dy, dz, dbias);
-    case Activation::silu: return bias_activation_back_of<Activation::silu>(rows, width, z, dy, dz, dbias);
+    if (slope != nullptr) slope += width;
   }
 }
 

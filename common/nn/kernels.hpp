@@ -19,10 +19,11 @@ struct AdamW {
 
 template <class T>
 struct Kernels {
-  // z += bias (if any); y = act(z) + residual (if any). y may be z when act is none.
-  void (*bias_activation)(std::size_t rows, std::size_t width, T* z, const T* bias, Activation act, const T* residual, T* y);
-  // dz = dy · act'(z); dbias += column sums of dz (if any). dz may be dy. z is not read when act is none.
-  void (*bias_activation_back)(std::size_t rows, std::size_t width, const T* z, Activation act, const T* dy, T* dz, T* dbias);
+  // y = act(z + bias) + residual, bias and residual if any; y may be z. slope, if any, receives act'(z + bias): computed
+  // beside act it is almost free, while the backward would need the exponential again.
+  void (*bias_activation)(std::size_t rows, std::size_t width, const T* z, const T* bias, Activation act, const T* residual, T* y, T* slope);
+  // dz = dy · slope (dz = dy without slope); dbias += column sums of dz (if any). dz may be dy.
+  void (*bias_activation_back)(std::size_t rows, std::size_t width, const T* slope, const T* dy, T* dz, T* dbias);
   // y = (x - mean) · rstd · weight + bias; centre false: RMS norm, mean is 0 and bias absent.
   void (*norm)(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean,
                T* rstd);

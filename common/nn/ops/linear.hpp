@@ -5,13 +5,13 @@
 
 namespace bl::nn {
 
-// z (rows, out): the argument of the activation, needed by the backward; z and y are the same memory without activation.
+// slope (rows, out): act'(x Wᵀ + b), kept for the backward; null at inference, or without activation.
 template <class T>
 void linear_forward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* b, Activation act, const T* residual,
-                    T* z, T* y);
-// dy becomes d loss / d z. dx, dw, db may be null; dw and db are added to.
+                    T* y, T* slope);
+// dy is overwritten by d loss / d (x Wᵀ + b). dx, dw, db may be null; dw and db are added to.
 template <class T>
-void linear_backward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* z, Activation act, T* dy, T* dx,
+void linear_backward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* slope, T* dy, T* dx,
                      bool accumulate_dx, T* dw, T* db);
 
 // A residual is only possible without activation: its gradient is that of y as it stands.
