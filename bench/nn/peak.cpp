@@ -18,7 +18,9 @@ double multiply_add(long rounds, float* sink) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
   const V b = hn::Set(d, 0.999f), c = hn::Set(d, 0.001f);
-  V s0 = c, s1 = c, s2 = c, s3 = c, s4 = c, s5 = c, s6 = c, s7 = c, s8 = c, s9 = c, s10 = c, s11 = c;
+  // Different starts: the compiler would see that equal sums stay equal, and compute one of them.
+  const auto at = [&](float x) HWY_ATTR { return hn::Set(d, x + *sink); };
+  V s0 = at(0), s1 = at(1), s2 = at(2), s3 = at(3), s4 = at(4), s5 = at(5), s6 = at(6), s7 = at(7), s8 = at(8), s9 = at(9), s10 = at(10), s11 = at(11);
   for (long i = 0; i < rounds; ++i) {
     s0 = hn::MulAdd(s0, b, c), s1 = hn::MulAdd(s1, b, c), s2 = hn::MulAdd(s2, b, c), s3 = hn::MulAdd(s3, b, c);
     s4 = hn::MulAdd(s4, b, c), s5 = hn::MulAdd(s5, b, c), s6 = hn::MulAdd(s6, b, c), s7 = hn::MulAdd(s7, b, c);
