@@ -57,7 +57,7 @@ Model from_state(const models::State& state, const nlohmann::json& tokenizer, co
 
   // A model whose targets were particles alone has never learned to predict an event-level token.
   const auto particles = model.tokenizer.find("particle_tokens");
-  if (particles != model.tokenizer.end() && particles->is_number_unsigned()) {
+  if (particles != model.tokenizer.end() && particles->is_number_integer() && particles->get<std::int64_t>() >= 0) {
     model.event_level = false;
     for (std::size_t id = particles->get<std::size_t>() + 1; id < vocabulary; ++id) model.event_level |= (*counts)[id] > 0;
   }

@@ -1,7 +1,6 @@
 #include "score/score.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -10,6 +9,24 @@
 
 namespace bl::score {
 namespace {
+
+struct Definition {
+  const char* name;
+  const char* text;
+};
+// In the order of the columns. l_i: log p of token i with it alone hidden, i over the n tokens that are scored.
+constexpr Definition kDefinitions[] = {
+    {"mean_logp", "(1/n) sum_i l_i"},
+    {"mean_prob", "(1/n) sum_i exp(l_i)"},
+    {"sum_logp", "sum_i l_i"},
+    {"min_logp", "min_i l_i"},
+    {"worst_k", "mean of the k smallest l_i"},
+    {"random_mask", "l_i of one particle i drawn at random"},
+    {"particles_mean_logp", "mean of l_i over the particles"},
+    {"counts_mean_logp", "mean of l_i over the event-level tokens"},
+    {"unigram_mean_logp", "(1/n) sum_i u_i, u: log frequency of the token among the targets of training, one added to each count"},
+    {"unigram_sum_logp", "sum_i u_i"},
+};
 
 // Mean, sum, minimum and mean of the k worst of one event's log-probabilities, in double and in the order of the tokens.
 struct Combined {
@@ -53,15 +70,17 @@ models::Examples examples_of(const Batch& batch, bool types) {
 }  // namespace
 
 std::vector<std::string> names(const Model& model) {
-  std::vector<std::string> list{"mean_logp", "mean_prob", "sum_logp", "min_logp", "worst_k", "random_mask", "particles_mean_logp"};
-  if (model.event_level) list.push_back("counts_mean_logp");
-  list.insert(list.end(), {"unigram_mean_logp", "unigram_sum_logp"});
+  std::vector<std::string> list;
+  for (const Definition& d : kDefinitions)
+    if (model.event_level || std::string_view(d.name) != "counts_mean_logp") list.push_back(d.name);
   return list;
 }
 
 nlohmann::json metadata(const Model& model, const Options& options) {
-  return {{"model", {{"hash", model.hash}, {"objective", "masked-token"}, {"codebook", model.tokenizer["hash"]}}},
-          {"scoring", {{"worst_k", {{"k", options.worst}}}}}};
+  nlohmann::json scoring = nlohmann::json::object();
+  for (const Definition& d : kDefinitions) scoring[d.name] = {{"is", d.text}, {"tokens", model.event_level ? "all" : "particles"}};
+  scoring["worst_k"]["k"] = options.worst;
+  return {{"model", {{"hash", model.hash}, {"objective", "masked-token"}, {"codebook", model.tokenizer["hash"]}}}, {"scoring", scoring}};
 }
 
 Batch score(const Batch& tokens, const Model& model, const Options& options, const Rng& rng, Pool& pool, models::ScoringWorkspace& workspace,

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
-#include <numeric>
 
 #include "base/error.hpp"
 #include "stats/histogram.hpp"
@@ -116,7 +116,12 @@ json yield_json(const Yield& y) {
           {"selected", y.selected}, {"expected", number(y.expected)}, {"expected_error", number(y.expected_error)}, {"pull", number(y.pull)}};
 }
 
-void comparison_text(std::string& out, const std::vector<stats::ComparisonRow>& rows) {
+// All signals together are in the JSON; for a reader each signal is enough.
+constexpr const char* kAllSignals = "all signals";
+
+void comparison_text(std::string& out, const std::vector<stats::ComparisonRow>& all) {
+  std::vector<stats::ComparisonRow> rows;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(rows), [](const auto& r) { return r.signal != kAllSignals; });
   const auto name = [](const stats::ComparisonRow& r) { return r.score + (r.trivial ? " *" : ""); };
   const auto side = [](const stats::ComparisonRow& r) { return std::string(stats::name_of(r.side)); };
   std::vector<std::string> head{"signal", "score", "like signal", "AUC"};
@@ -250,7 +255,7 @@ Report make_report(const Events& events, const std::optional<Truth>& truth, cons
       if (events.scores[s].name != threshold.score && events.scores[s].trivial == trivial) add_score(s);
   std::vector<stats::NamedSignal> named;
   for (const auto& s : each) named.push_back({s.name, s.cls});
-  if (each.size() > 1) named.push_back({"all signals", cls});
+  if (each.size() > 1) named.push_back({kAllSignals, cls});
   stats::ComparisonOptions comparison;
   comparison.replicas = options.replicas;
   comparison.bins = options.bins;
