@@ -11,10 +11,20 @@ struct Named {
   double Globals::*member;
 };
 constexpr Named kMembers[] = {
-    {"n_objects", &Globals::n_objects}, {"n_jets", &Globals::n_jets},       {"n_bjets", &Globals::n_bjets}, {"n_leptons", &Globals::n_leptons},
-    {"n_electrons", &Globals::n_electrons}, {"n_muons", &Globals::n_muons}, {"n_photons", &Globals::n_photons}, {"n_taus", &Globals::n_taus},
-    {"ht", &Globals::ht},               {"pt_sum", &Globals::pt_sum},       {"st", &Globals::st},           {"m_vis", &Globals::m_vis},
-    {"met", &Globals::met},             {"met_phi", &Globals::met_phi},
+    {"n_objects", &Globals::n_objects},
+    {"n_jets", &Globals::n_jets},
+    {"n_bjets", &Globals::n_bjets},
+    {"n_leptons", &Globals::n_leptons},
+    {"n_electrons", &Globals::n_electrons},
+    {"n_muons", &Globals::n_muons},
+    {"n_photons", &Globals::n_photons},
+    {"n_taus", &Globals::n_taus},
+    {"ht", &Globals::ht},
+    {"pt_sum", &Globals::pt_sum},
+    {"st", &Globals::st},
+    {"m_vis", &Globals::m_vis},
+    {"met", &Globals::met},
+    {"met_phi", &Globals::met_phi},
 };
 
 }  // namespace

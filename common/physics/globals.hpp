@@ -11,14 +11,14 @@ namespace bl::physics {
 
 struct Globals {
   double n_objects = 0;
-  double n_jets = 0;       // b-tagged ones included
+  double n_jets = 0;  // b-tagged ones included
   double n_bjets = 0;
-  double n_leptons = 0;    // electrons and muons
+  double n_leptons = 0;  // electrons and muons
   double n_electrons = 0, n_muons = 0, n_photons = 0, n_taus = 0;
-  double ht = 0;           // scalar pt sum of the jets, GeV
-  double pt_sum = 0;       // scalar pt sum of all objects, GeV
-  double st = 0;           // pt_sum + MET, GeV
-  double m_vis = 0;        // invariant mass of all objects, GeV
+  double ht = 0;      // scalar pt sum of the jets, GeV
+  double pt_sum = 0;  // scalar pt sum of all objects, GeV
+  double st = 0;      // pt_sum + MET, GeV
+  double m_vis = 0;   // invariant mass of all objects, GeV
   double met = 0, met_phi = 0;
 };
 

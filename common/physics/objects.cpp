@@ -10,14 +10,18 @@ constexpr std::array<std::string_view, kObjectTypes + 1> kTypeNames{"", "jet", "
 constexpr std::array<std::string_view, kCategories> kCategoryNames{"-", "j", "b", "e-", "e+", "m-", "m+", "g", "tau-", "tau+", "c"};
 
 constexpr std::pair<std::string_view, Spelling> kSpellings[] = {
-    {"j", {ObjectType::jet, 0, false}},        {"b", {ObjectType::jet, 0, true}},         {"e-", {ObjectType::electron, -1, false}},
-    {"e+", {ObjectType::electron, 1, false}},  {"m-", {ObjectType::muon, -1, false}},     {"m+", {ObjectType::muon, 1, false}},
-    {"mu-", {ObjectType::muon, -1, false}},    {"mu+", {ObjectType::muon, 1, false}},     {"g", {ObjectType::photon, 0, false}},
-    {"tau-", {ObjectType::tau, -1, false}},    {"tau+", {ObjectType::tau, 1, false}},     {"t-", {ObjectType::tau, -1, false}},
-    {"t+", {ObjectType::tau, 1, false}},       {"e", {ObjectType::electron, 0, false}},   {"m", {ObjectType::muon, 0, false}},
-    {"mu", {ObjectType::muon, 0, false}},      {"t", {ObjectType::tau, 0, false}},        {"tau", {ObjectType::tau, 0, false}},
-    {"jet", {ObjectType::jet, 0, false}},      {"b-jet", {ObjectType::jet, 0, true}},     {"bjet", {ObjectType::jet, 0, true}},
-    {"electron", {ObjectType::electron, 0, false}}, {"muon", {ObjectType::muon, 0, false}}, {"photon", {ObjectType::photon, 0, false}},
+    {"j", {ObjectType::jet, 0, false}},        {"b", {ObjectType::jet, 0, true}},
+    {"e-", {ObjectType::electron, -1, false}}, {"e+", {ObjectType::electron, 1, false}},
+    {"m-", {ObjectType::muon, -1, false}},     {"m+", {ObjectType::muon, 1, false}},
+    {"mu-", {ObjectType::muon, -1, false}},    {"mu+", {ObjectType::muon, 1, false}},
+    {"g", {ObjectType::photon, 0, false}},     {"tau-", {ObjectType::tau, -1, false}},
+    {"tau+", {ObjectType::tau, 1, false}},     {"t-", {ObjectType::tau, -1, false}},
+    {"t+", {ObjectType::tau, 1, false}},       {"e", {ObjectType::electron, 0, false}},
+    {"m", {ObjectType::muon, 0, false}},       {"mu", {ObjectType::muon, 0, false}},
+    {"t", {ObjectType::tau, 0, false}},        {"tau", {ObjectType::tau, 0, false}},
+    {"jet", {ObjectType::jet, 0, false}},      {"b-jet", {ObjectType::jet, 0, true}},
+    {"bjet", {ObjectType::jet, 0, true}},      {"electron", {ObjectType::electron, 0, false}},
+    {"muon", {ObjectType::muon, 0, false}},    {"photon", {ObjectType::photon, 0, false}},
     {"gamma", {ObjectType::photon, 0, false}},
 };
 

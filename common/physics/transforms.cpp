@@ -66,9 +66,11 @@ double normal_cdf(double z) { return 0.5 * std::erfc(-z / std::numbers::sqrt2); 
 // P. J. Acklam's rational approximation (relative error 1e-9), then one step of Halley's method to full precision.
 double normal_quantile(double p) {
   check(p > 0 && p < 1, "a normal quantile of a probability outside (0, 1)");
-  constexpr double a[] = {-3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02, 1.383577518672690e+02, -3.066479806614716e+01, 2.506628277459239e+00};
+  constexpr double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
+                          1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};
   constexpr double b[] = {-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02, 6.680131188771972e+01, -1.328068155288572e+01};
-  constexpr double c[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00, -2.549732539343734e+00, 4.374664141464968e+00, 2.938163982698783e+00};
+  constexpr double c[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
+                          -2.549732539343734e+00, 4.374664141464968e+00,  2.938163982698783e+00};
   constexpr double d[] = {7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00, 3.754408661907416e+00};
   constexpr double low = 0.02425;
   const auto tail = [&](double q) {
@@ -223,7 +225,8 @@ Step parse_step(const json& given, std::string_view where) {
       if (!(s.a < s.b)) fail(Exit::usage, "{}: 'low' of '{}' must be below 'high', they are {} and {}", where, name, s.a, s.b);
       break;
     case StepKind::standardise:
-      if (step.contains("mean") != step.contains("deviation")) fail(Exit::usage, "{}: 'standardise' takes both 'mean' and 'deviation', or none to fit them", where);
+      if (step.contains("mean") != step.contains("deviation"))
+        fail(Exit::usage, "{}: 'standardise' takes both 'mean' and 'deviation', or none to fit them", where);
       s.fitted = step.contains("mean");
       s.a = number(step, "mean", 0, where);
       s.b = number(step, "deviation", 1, where);

@@ -31,9 +31,9 @@ enum class StepKind { identity, scale, log, log1p, signed_log, clip, tanh, sinco
 
 struct Step {
   StepKind kind = StepKind::identity;
-  double a = 0, b = 1;           // shift and factor; low and high; mean and deviation
-  int knots = 1001;              // wanted by quantile_normal
-  std::vector<double> x, z;      // of quantile_normal: rising x, rising z
+  double a = 0, b = 1;       // shift and factor; low and high; mean and deviation
+  int knots = 1001;          // wanted by quantile_normal
+  std::vector<double> x, z;  // of quantile_normal: rising x, rising z
   bool fitted = true;
 
   void fit(std::span<const double> values);  // sorts a copy
@@ -56,7 +56,7 @@ class Chain {
   // outside a step's domain.
   void fit(std::vector<double> values);
 
-  std::array<double, 2> forward(double x) const;   // the second is 0 with one output; throws Exit::input
+  std::array<double, 2> forward(double x) const;  // the second is 0 with one output; throws Exit::input
   double inverse(std::array<double, 2> y) const;
 
   const std::vector<Step>& steps() const { return steps_; }

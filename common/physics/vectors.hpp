@@ -17,10 +17,10 @@ struct Momentum {
   friend Momentum operator+(Momentum a, const Momentum& b) { return a += b; }
 
   double pt() const;
-  double eta() const;   // of a momentum along the beam: ±infinity; of none: 0
+  double eta() const;  // of a momentum along the beam: ±infinity; of none: 0
   double phi() const;
-  double mass2() const; // e^2 - p^2, also where it is negative
-  double mass() const;  // 0 where mass2() is negative
+  double mass2() const;  // e^2 - p^2, also where it is negative
+  double mass() const;   // 0 where mass2() is negative
 };
 
 Momentum from_pt_eta_phi_m(double pt, double eta, double phi, double m);
@@ -28,15 +28,15 @@ Momentum from_pt_eta_phi_e(double pt, double eta, double phi, double e);
 
 // Mass of an object whose energy and direction are given with `digits` significant digits each (text files round).
 struct MassFromEnergy {
-  double mass = 0;     // GeV, >= 0
+  double mass = 0;       // GeV, >= 0
   bool physical = true;  // false when e is below the momentum by more than rounding explains
 };
 // relative_error: of e and of the momentum together. m^2 < 0 within it gives mass 0.
 MassFromEnergy mass_from_energy(double e, double pt, double eta, double relative_error);
 
-double wrap_phi(double phi);                  // to [-pi, pi]
-float wrap_phi(float phi);                    // to [-pi, pi] as floats
-double delta_phi(double a, double b);         // a - b, wrapped
+double wrap_phi(double phi);           // to [-pi, pi]
+float wrap_phi(float phi);             // to [-pi, pi] as floats
+double delta_phi(double a, double b);  // a - b, wrapped
 double delta_r(double eta1, double phi1, double eta2, double phi2);
 
 // Invariant mass of all of them; 0 for none.

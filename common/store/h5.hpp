@@ -106,7 +106,7 @@ class Input {
 
 // How an array is stored. Checksummed arrays are cut into chunks with a fletcher32 each, verified when they are read.
 struct Storage {
-  bool gzip = false;      // shuffle + gzip level 1
+  bool gzip = false;  // shuffle + gzip level 1
   bool checksum = true;
 };
 

@@ -129,7 +129,8 @@ void Events::drop() {
 }
 
 std::size_t Events::bytes() const {
-  const std::size_t entry = layout_.particles ? 12 + (layout_.mass ? 4 : 0) + (layout_.charge ? 1 : 0) + (layout_.pid ? 4 : 0) + (layout_.tracking ? 16 : 0) : 22;
+  const std::size_t entry =
+      layout_.particles ? 12 + (layout_.mass ? 4 : 0) + (layout_.charge ? 1 : 0) + (layout_.pid ? 4 : 0) + (layout_.tracking ? 16 : 0) : 22;
   return id_.size() * (32 + 8 * extra_.size()) + process_.size() + pt_.size() * entry;
 }
 

@@ -27,8 +27,8 @@ struct Event {
   std::uint64_t id = 0;
   double weight = 1;
   std::string_view process;
-  std::int32_t label = -1;          // -1 unknown
-  double met = 0, met_phi = 0;      // objects/1
+  std::int32_t label = -1;                                    // -1 unknown
+  double met = 0, met_phi = 0;                                // objects/1
   double jet_pt = 0, jet_eta = 0, jet_phi = 0, jet_mass = 0;  // particles/1, where has_jet
 };
 
@@ -51,9 +51,9 @@ class Events {
   struct Layout {
     bool particles = false;  // particles/1 instead of objects/1
     bool label = false;
-    bool jet = false, jet_mass = false;              // particles/1 only, as the following
+    bool jet = false, jet_mass = false;  // particles/1 only, as the following
     bool mass = false, charge = false, pid = false, tracking = false;
-    std::vector<std::string> extra;                  // further per-event numbers, for selections
+    std::vector<std::string> extra;  // further per-event numbers, for selections
 
     bool operator==(const Layout&) const = default;
   };

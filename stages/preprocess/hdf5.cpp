@@ -17,8 +17,7 @@ using store::Kind;
 // The loop that the layouts share: `add` fills one event of the block that `load` brought.
 class Hdf5Reader : public Reader {
  public:
-  Hdf5Reader(const std::string& path, Format format, const ReadOptions& options, Bad& bad)
-      : file_(path), format_(format), options_(options), bad_(bad) {}
+  Hdf5Reader(const std::string& path, Format format, const ReadOptions& options, Bad& bad) : file_(path), format_(format), options_(options), bad_(bad) {}
 
   Events::Layout layout() const override { return layout_; }
 
@@ -60,7 +59,8 @@ class Hdf5Reader : public Reader {
   // A column that must have `rows` rows.
   void need_rows(const std::string& name, std::uint64_t rows) const {
     const auto info = file_.info(name);
-    if (info.rows() != rows || info.shape.size() != 1) wrong(fmt::format("has {} entries in '{}', {} are expected in one dimension", info.values(), name, rows));
+    if (info.rows() != rows || info.shape.size() != 1)
+      wrong(fmt::format("has {} entries in '{}', {} are expected in one dimension", info.values(), name, rows));
   }
   double btag(double value) const { return options_.btag_cut ? (value >= *options_.btag_cut ? 1 : 0) : std::max(value, 0.0); }
 
@@ -85,7 +85,8 @@ class LhcoReader : public Hdf5Reader {
     pandas_ = file_.has_dataset("df/block0_values");
     const auto shape = file_.info(pandas_ ? "df/block0_values" : "particles").shape;
     if (pandas_) {
-      if (shape.size() != 2 || shape[1] < 3 || shape[1] % 3 == 2) wrong(fmt::format("has {} columns in 'df/block0_values': three a particle, and the label, are expected", shape.size() == 2 ? shape[1] : 0));
+      if (shape.size() != 2 || shape[1] < 3 || shape[1] % 3 == 2)
+        wrong(fmt::format("has {} columns in 'df/block0_values': three a particle, and the label, are expected", shape.size() == 2 ? shape[1] : 0));
       slots_ = shape[1] / 3;
       row_ = shape[1];
       labelled_ = shape[1] % 3 == 1;
@@ -160,7 +161,8 @@ class SpanetReader : public Hdf5Reader {
     if (!met_.empty()) {
       for (const char* name : {"/phi", "/met_phi"})
         if (file_.has_dataset(met_ + name)) met_phi_ = met_ + name;
-      if (met_phi_.empty() && !(file_.has_dataset(met_ + "/sin_phi") && file_.has_dataset(met_ + "/cos_phi"))) wrong(fmt::format("has '{}/met' without its angle (phi, or sin_phi and cos_phi)", met_));
+      if (met_phi_.empty() && !(file_.has_dataset(met_ + "/sin_phi") && file_.has_dataset(met_ + "/cos_phi")))
+        wrong(fmt::format("has '{}/met' without its angle (phi, or sin_phi and cos_phi)", met_));
     }
     facts_["met"] = met_.empty() ? "not in the file, written as 0" : "from " + met_;
     facts_["assignments"] = "truth assignments are not carried";
@@ -391,8 +393,10 @@ class JaggedReader : public Hdf5Reader {
     auto offsets = file_.read_rows<std::int64_t>(offsets_, first, count + 1);
     std::uint64_t n = 0;
     for (; n < count; ++n) {
-      if (offsets[n] < 0 || offsets[n + 1] < offsets[n]) wrong(fmt::format("has falling offsets at event {}: {} then {}", first + n, offsets[n], offsets[n + 1]));
-      if (static_cast<std::uint64_t>(offsets[n + 1]) > entries_) wrong(fmt::format("has offset {} at event {}, but {} entries", offsets[n + 1], first + n, entries_));
+      if (offsets[n] < 0 || offsets[n + 1] < offsets[n])
+        wrong(fmt::format("has falling offsets at event {}: {} then {}", first + n, offsets[n], offsets[n + 1]));
+      if (static_cast<std::uint64_t>(offsets[n + 1]) > entries_)
+        wrong(fmt::format("has offset {} at event {}, but {} entries", offsets[n + 1], first + n, entries_));
       if (n > 0 && static_cast<std::uint64_t>(offsets[n + 1] - offsets[0]) * 16 > kBatchBytes) break;
     }
     if (n == 1 && offsets[1] - offsets[0] > (1 << 24)) wrong(fmt::format("has {} entries in event {}", offsets[1] - offsets[0], first));
@@ -446,7 +450,8 @@ class JaggedReader : public Hdf5Reader {
       if (process_names_.empty()) {
         process_text_ = fmt::format("{}", number);
       } else {
-        if (number < 0 || static_cast<std::size_t>(number) >= process_names_.size()) throw BadValue(fmt::format("process: {} is not one of the {} that the file names", number, process_names_.size()));
+        if (number < 0 || static_cast<std::size_t>(number) >= process_names_.size())
+          throw BadValue(fmt::format("process: {} is not one of the {} that the file names", number, process_names_.size()));
         process_text_ = process_names_[static_cast<std::size_t>(number)];
       }
       e.process = process_text_;
@@ -465,7 +470,8 @@ class JaggedReader : public Hdf5Reader {
     out.begin(e);
     for (std::size_t k = 0; k < extras_.size(); ++k) out.extra(k, extras_[k][i]);
 
-    const auto begin = static_cast<std::size_t>(block_offsets_[i] - block_offsets_[0]), end = static_cast<std::size_t>(block_offsets_[i + 1] - block_offsets_[0]);
+    const auto begin = static_cast<std::size_t>(block_offsets_[i] - block_offsets_[0]),
+               end = static_cast<std::size_t>(block_offsets_[i + 1] - block_offsets_[0]);
     for (std::size_t at = begin; at < end; ++at) {
       try {
         one(at, e, out);
@@ -491,7 +497,7 @@ class JaggedReader : public Hdf5Reader {
     if (!mass_.empty()) {
       mass = mass_values_[at];
     } else if (!energy_.empty()) {
-      const auto found = physics::mass_from_energy(mass_values_[at], pt, eta, 1e-3);
+      const auto found = physics::mass_from_energy(mass_values_[at], pt, eta, 1e-4);
       if (!found.physical) throw BadValue(fmt::format("energy: {} is below the momentum {:.6g}", shown(mass_values_[at]), pt * std::cosh(eta)));
       mass = found.mass;
     }

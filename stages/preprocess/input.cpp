@@ -15,8 +15,12 @@ namespace bl::preprocess {
 namespace {
 
 constexpr std::pair<Format, std::string_view> kFormats[] = {
-    {Format::darkmachines, "darkmachines"}, {Format::cms, "cms"},       {Format::lhco, "lhco"},
-    {Format::spanet, "spanet"},             {Format::jagged, "jagged"}, {Format::stream, "stream"},
+    {Format::darkmachines, "darkmachines"},
+    {Format::cms, "cms"},
+    {Format::lhco, "lhco"},
+    {Format::spanet, "spanet"},
+    {Format::jagged, "jagged"},
+    {Format::stream, "stream"},
 };
 
 constexpr std::uint64_t kShown = 10;  // tolerated lines or events that are named on the log
@@ -80,7 +84,8 @@ Format detect(const std::string& path) {
   if (head.starts_with("BLF1")) return Format::stream;
   if (store::is_hdf5(path)) return detect_hdf5(path);
   if (head.starts_with("\x1f\x8b")) fail(Exit::input, "'{}' is compressed with gzip: use zcat '{}' | bl-preprocess --format darkmachines --in -", path, path);
-  if (head.starts_with("\x28\xb5\x2f\xfd")) fail(Exit::input, "'{}' is compressed with zstd: use zstdcat '{}' | bl-preprocess --format darkmachines --in -", path, path);
+  if (head.starts_with("\x28\xb5\x2f\xfd"))
+    fail(Exit::input, "'{}' is compressed with zstd: use zstdcat '{}' | bl-preprocess --format darkmachines --in -", path, path);
   if (head.starts_with("root")) fail(Exit::input, "'{}' is a ROOT file, which is not read here: convert it to CSV or HDF5 first", path);
   if (head.starts_with("PAR1")) fail(Exit::input, "'{}' is a parquet file, which is not read here: convert it to CSV or HDF5 first", path);
   const auto first = head.find_first_not_of(" \t\r\n");

@@ -31,9 +31,9 @@ std::vector<std::string> format_names();
 Format detect(const std::string& path);
 
 struct ReadOptions {
-  std::string process;                  // overrides the file's process names
-  std::optional<std::int32_t> label;    // of every event
-  std::optional<double> btag_cut;       // a discriminant at or above it is a b-tag; without it values stay as they are
+  std::string process;                // overrides the file's process names
+  std::optional<std::int32_t> label;  // of every event
+  std::optional<double> btag_cut;     // a discriminant at or above it is a b-tag; without it values stay as they are
 };
 
 // Counts what was tolerated. Shared by all inputs of a run.

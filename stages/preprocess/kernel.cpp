@@ -108,11 +108,9 @@ void Kernel::cut_objects(Batch& batch) const {
   if (kept.size() != pt.size()) gather(batch, dim_, kept, ends);
 }
 
-void Kernel::derive(Batch& batch) const {
+void Kernel::derive(Batch& batch, const std::vector<physics::Globals>& globals) const {
   if (particles_) return;
   for (const char* name : {"n_jets", "n_bjets", "n_leptons", "ht", "st", "m_vis"}) batch.erase(name);  // of a stream: before the cuts of this recipe
-  if (recipe_.derive.empty()) return;
-  const auto globals = physics::globals_of(batch, static_cast<float>(recipe_.btag_cut));
   for (const auto& name : recipe_.derive) {
     std::vector<float> values(batch.events);
     for (std::uint32_t e = 0; e < batch.events; ++e) values[e] = static_cast<float>(*physics::global_named(globals[e], name));
@@ -120,7 +118,7 @@ void Kernel::derive(Batch& batch) const {
   }
 }
 
-void Kernel::select_events(Batch& batch) {
+void Kernel::select_events(Batch& batch, std::vector<physics::Globals>& globals) {
   read_ += batch.events;
   std::vector<std::uint8_t> keep(batch.events, 1);
   if (!recipe_.process.empty()) {
@@ -131,14 +129,16 @@ void Kernel::select_events(Batch& batch) {
     auto variables = variables_of(batch, particles_);
     if (variables != variables_) {
       selections_.clear();
-      for (const auto& cut : cuts_) selections_.emplace_back(cut.text, variables);
+      used_.assign(variables.size(), 0);
+      for (const auto& cut : cuts_) {
+        const auto& selection = selections_.emplace_back(cut.text, variables);
+        for (const auto& name : selection.used()) used_[static_cast<std::size_t>(std::find(variables.begin(), variables.end(), name) - variables.begin())] = 1;
+      }
       variables_ = std::move(variables);
     }
     const auto offsets = batch.get<std::uint32_t>(dim_ + "_offsets");
     const auto pt = batch.get<float>("pt");
     const auto type = particles_ ? std::span<const std::uint8_t>() : batch.get<std::uint8_t>("type");
-    std::vector<physics::Globals> globals;
-    if (!particles_) globals = physics::globals_of(batch, static_cast<float>(recipe_.btag_cut));
     // Per-event columns by variable; those computed below have none.
     std::vector<const Column*> columns;
     for (const auto& name : variables_) {
@@ -147,15 +147,19 @@ void Kernel::select_events(Batch& batch) {
       columns.push_back(column && column->dims == std::vector<std::string>{"event"} ? column : nullptr);
     }
     std::vector<double> values(variables_.size());
+    bool ranks = false;
+    for (std::size_t v = 0; v < variables_.size(); ++v)
+      ranks = ranks || (used_[v] && (variables_[v].starts_with("jet") || variables_[v].starts_with("lepton")));
     for (std::uint32_t e = 0; e < batch.events; ++e) {
       const std::size_t first = offsets[e], n = offsets[e + 1] - first;
       const auto own = pt.subspan(first, n);
       std::vector<double> jets, leptons;
-      if (!particles_) {
+      if (!particles_ && ranks) {
         jets = ranked(type.subspan(first, n), own, {physics::ObjectType::jet}, kRanked);
         leptons = ranked(type.subspan(first, n), own, {physics::ObjectType::electron, physics::ObjectType::muon}, 2);
       }
       for (std::size_t v = 0; v < variables_.size(); ++v) {
+        if (!used_[v]) continue;
         const std::string& name = variables_[v];
         if (columns[v]) values[v] = columns[v]->value(e);
         else if (name == "lead_pt") values[v] = own.empty() ? 0 : *std::max_element(own.begin(), own.end());
@@ -179,7 +183,11 @@ void Kernel::select_events(Batch& batch) {
   for (std::uint32_t e = 0; e < batch.events; ++e)
     if (keep[e]) kept.push_back(e);
   selected_ += kept.size();
-  if (kept.size() != batch.events) batch = select(batch, kept);
+  if (kept.size() == batch.events) return;
+  batch = select(batch, kept);
+  if (particles_) return;
+  for (std::size_t i = 0; i < kept.size(); ++i) globals[i] = globals[kept[i]];
+  globals.resize(kept.size());
 }
 
 void Kernel::order(Batch& batch) const {
@@ -215,21 +223,21 @@ void Kernel::order(Batch& batch) const {
 
 Batch Kernel::prepare(Batch batch) {
   cut_objects(batch);
-  derive(batch);
-  select_events(batch);
+  std::vector<physics::Globals> globals;
+  if (!particles_) globals = physics::globals_of(batch, static_cast<float>(recipe_.btag_cut));
+  derive(batch, globals);
+  select_events(batch, globals);
   std::erase_if(batch.columns, [](const Column& c) { return c.name.starts_with(kExtra); });
-  keep_sources(batch);
+  keep_sources(batch, globals);
   order(batch);
   return batch;
 }
 
 // What global features are made from is of the whole event, so it is taken before the limit on multiplicity.
-void Kernel::keep_sources(Batch& batch) const {
-  std::vector<physics::Globals> globals;
+void Kernel::keep_sources(Batch& batch, const std::vector<physics::Globals>& globals) const {
   for (const auto& feature : recipe_.features) {
     if (!feature.global) continue;
     if (particles_) fail(Exit::usage, "[global.{}]: streams of particles have no event-level features", feature.name);
-    if (globals.empty()) globals = physics::globals_of(batch, static_cast<float>(recipe_.btag_cut));
     std::vector<double> values(batch.events);
     for (std::uint32_t e = 0; e < batch.events; ++e) values[e] = *physics::global_named(globals[e], feature.source);
     batch.set(kExtra + feature.source, {"event"}, values);
@@ -290,8 +298,8 @@ void Kernel::add_features(Batch& batch, const std::string& where) const {
           const auto offsets = batch.get<std::uint32_t>(dim_ + "_offsets");
           e = static_cast<std::uint32_t>(std::upper_bound(offsets.begin(), offsets.end(), static_cast<std::uint32_t>(i)) - offsets.begin()) - 1;
         }
-        fail(Exit::input, "{}, event {}, {} '{}' from {}: {}", where, batch.get<std::uint64_t>("event_index")[e], feature.global ? "global" : "feature", feature.name, feature.source,
-             error.what());
+        fail(Exit::input, "{}, event {}, {} '{}' from {}: {}", where, batch.get<std::uint64_t>("event_index")[e], feature.global ? "global" : "feature",
+             feature.name, feature.source, error.what());
       }
     }
     for (std::size_t k = 0; k < names.size(); ++k) batch.set(names[k], {feature.global ? "event" : dim_}, out[k]);
@@ -307,7 +315,8 @@ void Kernel::invert(Batch& batch, const std::vector<Feature>& features, const st
     const std::string target = restored_by(feature.source);
     const Column* first = batch.find(names[0]);
     const Column* second = names.size() > 1 ? batch.find(names[1]) : nullptr;
-    if (!first || (names.size() > 1 && !second)) fail(Exit::input, "{}: column '{}' is missing, though the stream's metadata name its transform", where, first ? names[1] : names[0]);
+    if (!first || (names.size() > 1 && !second))
+      fail(Exit::input, "{}: column '{}' is missing, though the stream's metadata name its transform", where, first ? names[1] : names[0]);
     if (!target.empty() && std::find(done.begin(), done.end(), target) == done.end() && batch.has(target)) {
       done.push_back(target);
       const auto y0 = first->as<float>();
@@ -396,9 +405,12 @@ void Fitter::fit(Recipe& recipe) {
     auto& feature = recipe.features[which_[f]];
     auto& samples = samples_[f];
     shrink(samples);
-    if (samples.empty()) fail(Exit::input, "no training event to fit {} '{}' on: {} events were in the training split", feature.global ? "global" : "feature", feature.name, events_);
+    if (samples.empty())
+      fail(Exit::input, "no training event to fit {} '{}' on: {} events were in the training split", feature.global ? "global" : "feature", feature.name,
+           events_);
     // In the order of the random numbers, so that sums round alike whatever the batches were.
-    std::sort(samples.begin(), samples.end(), [](const Sample& a, const Sample& b) { return a.priority != b.priority ? a.priority < b.priority : a.value < b.value; });
+    std::sort(samples.begin(), samples.end(),
+              [](const Sample& a, const Sample& b) { return a.priority != b.priority ? a.priority < b.priority : a.value < b.value; });
     std::vector<double> values(samples.size());
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = samples[i].value;
     try {

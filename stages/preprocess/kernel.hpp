@@ -6,6 +6,7 @@
 
 #include "base/rng.hpp"
 #include "data/batch.hpp"
+#include "physics/globals.hpp"
 #include "physics/selection.hpp"
 #include "preprocess/recipe.hpp"
 
@@ -38,15 +39,16 @@ class Kernel {
   };
 
   void cut_objects(Batch& batch) const;
-  void derive(Batch& batch) const;
-  void select_events(Batch& batch);
-  void keep_sources(Batch& batch) const;
+  void derive(Batch& batch, const std::vector<physics::Globals>& globals) const;
+  void select_events(Batch& batch, std::vector<physics::Globals>& globals);
+  void keep_sources(Batch& batch, const std::vector<physics::Globals>& globals) const;
   void order(Batch& batch) const;
 
   Recipe recipe_;
   bool particles_;
   std::string dim_;
   std::vector<std::string> variables_;
+  std::vector<std::uint8_t> used_;  // of variables_, by any cut
   std::vector<physics::Selection> selections_;
   std::vector<Cut> cuts_;
   std::uint64_t read_ = 0, selected_ = 0;

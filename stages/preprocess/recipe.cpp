@@ -15,9 +15,10 @@ using nlohmann::json;
 
 constexpr std::string_view kDerived[] = {"n_jets", "n_bjets", "n_leptons", "ht", "st", "m_vis"};
 constexpr std::string_view kSorts[] = {"pt", "energy", "eta", "phi", "mass", "none"};
-constexpr std::string_view kSources[] = {"pt", "eta", "phi", "mass", "energy", "btag", "charge", "phi_met", "pt_frac", "eta_rel", "phi_rel", "d0", "d0_error", "dz", "dz_error"};
-constexpr std::string_view kGlobalSources[] = {"n_objects", "n_jets", "n_bjets", "n_leptons", "n_electrons", "n_muons", "n_photons", "n_taus", "ht", "pt_sum",
-                                               "st", "m_vis", "met", "met_phi"};
+constexpr std::string_view kSources[] = {"pt",      "eta",     "phi",     "mass", "energy",   "btag", "charge",  "phi_met",
+                                         "pt_frac", "eta_rel", "phi_rel", "d0",   "d0_error", "dz",   "dz_error"};
+constexpr std::string_view kGlobalSources[] = {"n_objects", "n_jets", "n_bjets", "n_leptons", "n_electrons", "n_muons", "n_photons",
+                                               "n_taus",    "ht",     "pt_sum",  "st",        "m_vis",       "met",     "met_phi"};
 
 template <class Range>
 std::string joined(const Range& names) {
@@ -68,7 +69,8 @@ class Table {
     if (!node) return missing;
     const auto value = node->value_exact<std::int64_t>();
     if (!value) wrong(key, "must be a whole number");
-    if (*value < 0 || static_cast<std::uint64_t>(*value) < low || static_cast<std::uint64_t>(*value) > high) wrong(key, fmt::format("is {}, outside {} to {}", *value, low, high));
+    if (*value < 0 || static_cast<std::uint64_t>(*value) < low || static_cast<std::uint64_t>(*value) > high)
+      wrong(key, fmt::format("is {}, outside {} to {}", *value, low, high));
     return static_cast<std::uint64_t>(*value);
   }
   bool flag(const char* key, bool missing) {
@@ -114,7 +116,8 @@ class Table {
       const std::string name(key.str());
       if (contains(known_, name)) continue;
       const std::string near = nearest(name, known_);
-      fail(Exit::usage, "{}, line {}: unknown key '{}'{}; known are {}", where_, value.source().begin.line, name, near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), joined(known_));
+      fail(Exit::usage, "{}, line {}: unknown key '{}'{}; known are {}", where_, value.source().begin.line, name,
+           near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), joined(known_));
     }
   }
   [[noreturn]] void wrong(std::string_view key, const std::string& why) const { fail(Exit::usage, "{}: '{}' {}", where_, key, why); }
@@ -141,7 +144,9 @@ void read_features(const toml::table* tables, bool global, const std::string& wh
     const auto* transform = table.take("transform");
     table.finish();
     const auto known = [&] { return global ? contains(kGlobalSources, f.source) : contains(kSources, f.source); };
-    if (!known()) fail(Exit::usage, "{}: '{}' is not a quantity of {}; known are {}", here, f.source, global ? "an event" : "an object", global ? joined(kGlobalSources) : joined(kSources));
+    if (!known())
+      fail(Exit::usage, "{}: '{}' is not a quantity of {}; known are {}", here, f.source, global ? "an event" : "an object",
+           global ? joined(kGlobalSources) : joined(kSources));
     if (!transform) fail(Exit::usage, "{} has no 'transform': give a list such as [\"log\", \"standardise\"]", here);
     f.chain = physics::Chain::parse(to_json(*transform), here);
     recipe.features.push_back(std::move(f));
@@ -194,7 +199,8 @@ Recipe parse_recipe(std::string_view text, const std::string& where) {
   if (const auto* cuts = table.table("cut")) {
     for (const auto& [key, node] : *cuts) {
       const std::string kind(key.str());
-      if (kind != "particle" && !physics::type_named(kind)) fail(Exit::usage, "{}: [cut.{}] is no kind of object; known are jet, electron, muon, photon, tau, particle", where, kind);
+      if (kind != "particle" && !physics::type_named(kind))
+        fail(Exit::usage, "{}: [cut.{}] is no kind of object; known are jet, electron, muon, photon, tau, particle", where, kind);
       if (!node.is_table()) fail(Exit::usage, "{}: [cut.{}] must be a table", where, kind);
       Table t(*node.as_table(), fmt::format("{}: [cut.{}]", where, kind));
       ObjectCut cut;
@@ -258,15 +264,19 @@ void load_transforms(Recipe& recipe, const std::string& path) {
   }
   if (!content.is_object() || content.value("beamline", json()) != "transforms" || !content.contains("transforms"))
     fail(Exit::input, "'{}' is not a file of fitted transforms: make one with bl-preprocess --save", path);
-  if (content.value("version", json()) != 1) fail(Exit::input, "'{}' was written by a newer program: it has version {}, this one knows 1", path, content.value("version", json()).dump());
+  if (content.value("version", json()) != 1)
+    fail(Exit::input, "'{}' was written by a newer program: it has version {}, this one knows 1", path, content.value("version", json()).dump());
   const auto stored = features_of(content["transforms"], fmt::format("'{}'", path));
   if (recipe.features.empty()) recipe.features = stored;
   for (auto& feature : recipe.features) {
     const auto found = std::find_if(stored.begin(), stored.end(), [&](const Feature& s) { return s.name == feature.name && s.global == feature.global; });
-    if (found == stored.end()) fail(Exit::usage, "'{}' holds no fitted transform for {} '{}' of the recipe", path, feature.global ? "global" : "feature", feature.name);
+    if (found == stored.end())
+      fail(Exit::usage, "'{}' holds no fitted transform for {} '{}' of the recipe", path, feature.global ? "global" : "feature", feature.name);
     bool same = found->source == feature.source && found->chain.steps().size() == feature.chain.steps().size();
     for (std::size_t i = 0; same && i < feature.chain.steps().size(); ++i) same = found->chain.steps()[i].kind == feature.chain.steps()[i].kind;
-    if (!same) fail(Exit::usage, "'{}' was fitted for other steps of {} '{}' than the recipe has: fit again with --save", path, feature.global ? "global" : "feature", feature.name);
+    if (!same)
+      fail(Exit::usage, "'{}' was fitted for other steps of {} '{}' than the recipe has: fit again with --save", path, feature.global ? "global" : "feature",
+           feature.name);
     feature.chain = found->chain;
   }
   if (recipe.needs_fit()) fail(Exit::input, "'{}' holds transforms that were never fitted", path);

@@ -12,15 +12,15 @@
 namespace bl::preprocess {
 
 struct ObjectCut {
-  double pt_min = 0;            // GeV
+  double pt_min = 0;  // GeV
   double abs_eta_max = 1e9;
-  bool remove = false;          // every object of this kind
+  bool remove = false;  // every object of this kind
 };
 
 // A feature of objects (column feature_NAME) or of events (column global_NAME).
 struct Feature {
   std::string name;
-  std::string source;           // the physical quantity that is transformed
+  std::string source;  // the physical quantity that is transformed
   bool global = false;
   physics::Chain chain;
 
@@ -30,15 +30,15 @@ struct Feature {
 
 struct Recipe {
   std::string doc;
-  std::vector<std::string> select;              // expressions over event variables; all must hold
-  std::vector<std::string> process;             // events of these processes only; empty: all
-  std::map<std::string, ObjectCut> cuts;        // by kind of object ("jet", …, or "particle")
-  std::string sort = "pt";                      // falling: pt, energy, eta, phi, mass; or none
-  std::uint32_t max_objects = 0;                // after sorting; 0: all
-  double btag_cut = 0.5;                        // from which a jet counts as b-tagged
+  std::vector<std::string> select;                                                         // expressions over event variables; all must hold
+  std::vector<std::string> process;                                                        // events of these processes only; empty: all
+  std::map<std::string, ObjectCut> cuts;                                                   // by kind of object ("jet", …, or "particle")
+  std::string sort = "pt";                                                                 // falling: pt, energy, eta, phi, mass; or none
+  std::uint32_t max_objects = 0;                                                           // after sorting; 0: all
+  double btag_cut = 0.5;                                                                   // from which a jet counts as b-tagged
   std::vector<std::string> derive{"n_jets", "n_bjets", "n_leptons", "ht", "st", "m_vis"};  // event-level columns to write
-  double train_fraction = 1;                    // of the events, by random number, that fitted steps see
-  std::uint64_t max_values = 1'000'000;         // per feature, kept for fitting
+  double train_fraction = 1;                                                               // of the events, by random number, that fitted steps see
+  std::uint64_t max_values = 1'000'000;                                                    // per feature, kept for fitting
   std::vector<Feature> features;
 
   bool needs_fit() const;

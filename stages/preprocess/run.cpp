@@ -134,7 +134,8 @@ std::vector<std::unique_ptr<Reader>> Job::open_all(Bad& bad) {
       if (layout.particles == first.particles) continue;
     }
     if (layout.particles != first.particles)
-      fail(Exit::usage, "'{}' holds {} and '{}' {}: preprocess them apart", sources_[0].path, first.particles ? "jets with constituents" : "events with objects", sources_[i].path,
+      fail(Exit::usage, "'{}' holds {} and '{}' {}: preprocess them apart", sources_[0].path,
+           first.particles ? "jets with constituents" : "events with objects", sources_[i].path,
            layout.particles ? "jets with constituents" : "events with objects");
     fail(Exit::usage, "'{}' and '{}' have different columns: preprocess them apart", sources_[0].path, sources_[i].path);
   }
@@ -176,7 +177,8 @@ void Job::need_selected(const Kernel& kernel) const {
 
 void Job::fit_on_files() {
   for (const auto& source : sources_)
-    if (is_endpoint(source.path)) fail(Exit::usage, "fitting reads the input twice, which '{}' does not allow: give a file, or fitted transforms by --with", source.path);
+    if (is_endpoint(source.path))
+      fail(Exit::usage, "fitting reads the input twice, which '{}' does not allow: give a file, or fitted transforms by --with", source.path);
   Bad bad(options_.skip_bad);
   auto readers = open_all(bad);
   Kernel kernel(recipe_, particles_);
@@ -240,7 +242,8 @@ void Job::files_to_stream() {
 
 void Job::stream_to_stream() {
   const std::string& path = sources_[0].path;
-  if (!read_.process.empty() || read_.label || read_.btag_cut) fail(Exit::usage, "--process, --label and --btag-cut are for files of other formats, '{}' is a stream", path);
+  if (!read_.process.empty() || read_.label || read_.btag_cut)
+    fail(Exit::usage, "--process, --label and --btag-cut are for files of other formats, '{}' is a stream", path);
   const std::vector<std::string> schemas{"objects/1", "particles/1"};
   if (recipe_.needs_fit()) {
     if (is_endpoint(path)) fail(Exit::usage, "fitting reads the input twice, which '{}' does not allow: give a file, or fitted transforms by --with", path);

@@ -74,10 +74,11 @@ TEST(Transforms, NormalQuantiles) {
 
 TEST(Transforms, EveryChainComesBack) {
   const auto values = gamma_like(4000);
-  for (const char* text : {R"(["identity"])", R"([{"step": "scale", "shift": 50, "factor": 0.01}])", R"(["log"])", R"(["log1p"])", R"(["signed_log"])",
-                           R"([{"step": "clip", "low": 0, "high": 1e6}])", R"([{"step": "scale", "factor": 1e-3}, "tanh"])",
-                           R"([{"step": "uniform_normal", "low": 0, "high": 5000}])", R"(["quantile_normal"])", R"([{"step": "quantile_normal", "knots": 11}])", R"(["standardise"])",
-                           R"(["log", "standardise"])", R"(["log1p", {"step": "quantile_normal", "knots": 101}, {"step": "scale", "factor": 2}])"}) {
+  for (const char* text :
+       {R"(["identity"])", R"([{"step": "scale", "shift": 50, "factor": 0.01}])", R"(["log"])", R"(["log1p"])", R"(["signed_log"])",
+        R"([{"step": "clip", "low": 0, "high": 1e6}])", R"([{"step": "scale", "factor": 1e-3}, "tanh"])",
+        R"([{"step": "uniform_normal", "low": 0, "high": 5000}])", R"(["quantile_normal"])", R"([{"step": "quantile_normal", "knots": 11}])",
+        R"(["standardise"])", R"(["log", "standardise"])", R"(["log1p", {"step": "quantile_normal", "knots": 101}, {"step": "scale", "factor": 2}])"}) {
     Chain c = chain(text);
     c.fit(values);
     ASSERT_TRUE(c.fitted()) << text;
@@ -186,8 +187,9 @@ TEST(Transforms, MistakesInAChainAreNamed) {
 }
 
 TEST(Transforms, JsonIsTheWholeChain) {
-  for (const char* text : {R"(["log", "standardise"])", R"([{"step": "quantile_normal", "knots": 21}, {"step": "scale", "shift": 1, "factor": 3}])",
-                           R"([{"step": "clip", "low": 21, "high": 300}, {"step": "uniform_normal", "low": 0, "high": 1000}, "tanh"])", R"(["signed_log", "sincos"])"}) {
+  for (const char* text :
+       {R"(["log", "standardise"])", R"([{"step": "quantile_normal", "knots": 21}, {"step": "scale", "shift": 1, "factor": 3}])",
+        R"([{"step": "clip", "low": 21, "high": 300}, {"step": "uniform_normal", "low": 0, "high": 1000}, "tanh"])", R"(["signed_log", "sincos"])"}) {
     Chain c = chain(text);
     c.fit(gamma_like(500));
     const Chain back = Chain::parse(json::parse(c.json().dump()), "json");
