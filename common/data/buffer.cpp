@@ -1,5 +1,6 @@
 #include "data/buffer.hpp"
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -9,11 +10,13 @@
 namespace bl {
 
 Buffer::Buffer(std::size_t size) : size_(size), owned_(true) {
-  const std::size_t rounded = (size + kAlign - 1) / kAlign * kAlign;
-  void* p = std::aligned_alloc(kAlign, rounded == 0 ? kAlign : rounded);
+  // Aligned by hand: until glibc 2.38 what aligned_alloc() returned was often not reused after free() (bug 14581), and a
+  // stage that streams would grow by the size of its whole stream.
+  if (size > static_cast<std::size_t>(-1) - 2 * kAlign) throw std::bad_alloc();
+  void* p = std::malloc((size + kAlign - 1) / kAlign * kAlign + kAlign);
   if (p == nullptr) throw std::bad_alloc();
   owner_ = std::shared_ptr<void>(p, &std::free);
-  data_ = static_cast<const std::byte*>(p);
+  data_ = reinterpret_cast<const std::byte*>((reinterpret_cast<std::uintptr_t>(p) + kAlign - 1) / kAlign * kAlign);
 }
 
 Buffer::Buffer(const void* data, std::size_t size) : Buffer(size) {
