@@ -41,10 +41,13 @@ void centre_on(Binning& bins, std::span<const double> sorted) {
   }
 }
 
-Binning quantile_bins(std::span<const double> sorted, std::size_t bins) {
+// `tails`: further edges, at these quantiles, inside the last bin.
+Binning quantile_bins(std::span<const double> sorted, std::size_t bins, std::span<const double> tails = {}) {
   Binning b;
-  for (std::size_t i = 0; i <= bins; ++i) b.edges.push_back(quantile(sorted, static_cast<double>(i) / static_cast<double>(bins)));
-  for (std::size_t i = 0; i < bins; ++i) b.centres.push_back(0.5 * (b.edges[i] + b.edges[i + 1]));
+  for (std::size_t i = 0; i < bins; ++i) b.edges.push_back(quantile(sorted, static_cast<double>(i) / static_cast<double>(bins)));
+  for (const double q : tails) b.edges.push_back(quantile(sorted, q));
+  b.edges.push_back(quantile(sorted, 1));
+  for (std::size_t i = 0; i + 1 < b.edges.size(); ++i) b.centres.push_back(0.5 * (b.edges[i] + b.edges[i + 1]));
   centre_on(b, sorted);
   return b;
 }
@@ -102,6 +105,12 @@ void validate(const FitOptions& o) {
   if (edges && o.kind != TokenizerKind::formula) fail(Exit::usage, "bin edges can be given to the formula only; {} fits its own", name_of(o.kind));
   for (const auto* e : {&o.pt_edges, &o.eta_edges, &o.phi_edges})
     if (!e->empty()) bins_of(*e);
+  double below = std::max(1.0 - 1.0 / o.pt_bins, o.extras.empty() ? 0.0 : 1.0 - 1.0 / o.extra_bins);
+  for (const double q : o.tails) {
+    if (o.kind == TokenizerKind::formula) fail(Exit::usage, "tails are fitted: they need quantile or kmeans, the formula has fixed edges");
+    if (!(q > below) || !(q < 1)) fail(Exit::usage, "the tail quantile {} must lie above {}, where the last bin (or the tail before) begins, and below 1", q, below);
+    below = q;
+  }
   if (o.kind == TokenizerKind::kmeans) {
     if (o.codes < o.categories.size() || o.codes > kMaxCodes)
       fail(Exit::usage, "{} codes are asked for, it must be {} (one for each category) to {}", o.codes, o.categories.size(), kMaxCodes);
@@ -233,11 +242,11 @@ class Fitter {
     if (s_.particles() < need)
       fail(Exit::input, "{} particles cannot fill {} quantile bins; give more events or ask for fewer bins", s_.particles(), need);
     const auto all = sorted(s_.pt_);
-    const Binning shared = quantile_bins(all, o_.pt_bins);
+    const Binning shared = quantile_bins(all, o_.pt_bins, o_.tails);
     for (const auto c : o_.categories) {
       const auto values = sorted(s_.pt_, c);
       if (values.size() >= kEntriesPerBin * o_.pt_bins) {
-        t_.pt.push_back(quantile_bins(values, o_.pt_bins));
+        t_.pt.push_back(quantile_bins(values, o_.pt_bins, o_.tails));
         continue;
       }
       Binning bins = shared;
@@ -337,7 +346,7 @@ class Fitter {
       case Extra::ht: break;
     }
     if (o_.kind == TokenizerKind::formula) return uniform_bins(0, extra == Extra::met ? 500 : 2000, o_.extra_bins);
-    return quantile_bins(sorted_extra(extra), o_.extra_bins);
+    return quantile_bins(sorted_extra(extra), o_.extra_bins, o_.tails);
   }
 
   Fitted tallied() {

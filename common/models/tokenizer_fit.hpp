@@ -22,6 +22,9 @@ struct FitOptions {
   std::vector<double> pt_edges, eta_edges, phi_edges;        // formula: instead of the default ranges; they set the bins
   std::uint32_t codes = 512, iterations = 50;                // kmeans
   bool weight_by_sqrt_pt = false;                            // kmeans
+  // quantile (pt, met, ht) and kmeans (met, ht): the last bin is cut at these quantiles too, e.g. {0.99, 0.999}, so that
+  // rare hard values have tokens of their own: in bins of equal population they would be as common as any other value.
+  std::vector<double> tails;
   std::vector<Extra> extras;
   std::uint32_t extra_bins = 10;                             // of met, met_phi and ht
   std::uint64_t limit = 2'000'000;                           // particles held for the fit

@@ -20,7 +20,7 @@ namespace models = bl::models;
 struct Options {
   std::string fit, with, save, report;
   bool decode = false;
-  std::vector<std::string> categories, extras, pt_edges, eta_edges, phi_edges;
+  std::vector<std::string> categories, extras, pt_edges, eta_edges, phi_edges, tails;
   std::string phi = "auto", weights = "none", unknown = "error";
   int max_objects = 0, pt_bins = 5, eta_bins = 5, phi_bins = 5, codes = 512, iterations = 50, extra_bins = 10;
   double btag = 0.5;
@@ -54,7 +54,7 @@ void check_options(const Options& o) {
   const bool fitting = o.categories != d.categories || o.extras != d.extras || o.pt_edges != d.pt_edges || o.eta_edges != d.eta_edges ||
                        o.phi_edges != d.phi_edges || o.phi != d.phi || o.weights != d.weights || o.max_objects != d.max_objects || o.pt_bins != d.pt_bins ||
                        o.eta_bins != d.eta_bins || o.phi_bins != d.phi_bins || o.codes != d.codes || o.iterations != d.iterations ||
-                       o.extra_bins != d.extra_bins || o.btag != d.btag || o.fit_limit != d.fit_limit;
+                       o.extra_bins != d.extra_bins || o.tails != d.tails || o.btag != d.btag || o.fit_limit != d.fit_limit;
   if (fitting) bl::fail(Exit::usage, "--with takes its bins, codes and categories from the file; options of the fit have no meaning there, only --unknown and --report");
 }
 
@@ -92,6 +92,7 @@ models::FitOptions fit_options(const Options& o, const std::string& schema) {
   f.weight_by_sqrt_pt = o.weights == "sqrt-pt";
   for (const auto& name : o.extras) f.extras.push_back(models::extra_named(name));
   f.extra_bins = static_cast<std::uint32_t>(o.extra_bins);
+  f.tails = numbers(o.tails, "--tails");
   f.limit = static_cast<std::uint64_t>(o.fit_limit);
   validate(f);
   return f;
@@ -206,6 +207,7 @@ int main(int argc, char** argv) {
   program.option("--weights", o.weights, "kmeans: weight of a particle in the fit").one_of({"none", "sqrt-pt"});
   program.option("--extra", o.extras, "Event-level tokens: met,met_phi,n_jets,n_bjets,n_leptons,ht");
   program.option("--extra-bins", o.extra_bins, "Bins of met, met_phi and ht").range(1, 4096);
+  program.option("--tails", o.tails, "Cut the last bin of pt, met and ht at these quantiles too, e.g. 0.99,0.999, so that rare hard values are rare tokens");
   program.option("--btag", o.btag, "A jet with at least this b-tag is a b").range(0, 1);
   program.option("--fit-limit", o.fit_limit, "Particles held for a fit; beyond it a random half, quarter … of the events is used").range(1000, 1e9);
   program.example("bl-tokenize --fit formula --in events.bl --save tok.h5", "the formula of 5 bins a property, with a report");
