@@ -8,7 +8,7 @@ int main(int argc, char** argv) {
   auto formats = bl::preprocess::format_names();
   formats.insert(formats.begin(), "auto");
   program.reads_files("Dark Machines and CMS text, LHC Olympics, SPANet and jagged HDF5, or streams of objects/1 or particles/1; '-' is a stream on stdin");
-  program.writes({"objects/1", "particles/1"});
+  program.writes({"objects/1", "particles/1"}).parallel();
   program.option("--recipe", o.recipe, "TOML file: selection, cuts, order, transforms (docs/preprocess.md)").input_file();
   program.option("--format", o.format, "Format of the input, where its content does not tell").one_of(formats);
   program.option("--process", o.process, "Process name of every event, in place of the file's");

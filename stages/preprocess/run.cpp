@@ -1,5 +1,6 @@
 #include "preprocess/run.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <functional>
 #include <memory>
@@ -28,6 +29,12 @@ T number(const char* option, const std::string& text, const char* what) {
   const auto [stop, error] = std::from_chars(text.data(), end, value);
   if (error != std::errc() || stop != end) fail(Exit::usage, "{} must be {}, not '{}'", option, what, text);
   return value;
+}
+
+std::string joined(const std::vector<std::string>& endpoints) {
+  std::string text;
+  for (const auto& endpoint : endpoints) text += (text.empty() ? "" : ",") + endpoint;
+  return text;
 }
 
 struct Source {
@@ -100,6 +107,7 @@ Job::Job(stage::Context& context, const Options& options) : context_(context), o
 
   std::vector<std::string> inputs = context.inputs();
   if (inputs.empty()) inputs.push_back("-");
+  if (std::all_of(inputs.begin(), inputs.end(), is_socket)) inputs = {joined(inputs)};  // several writers of one stream
   for (const auto& path : inputs) {
     Source source{path, Format::stream};
     if (options.format != "auto") source.format = *format_named(options.format);
