@@ -20,10 +20,10 @@ using Clock = std::chrono::steady_clock;
 struct Channel {
   std::mutex mutex;
   std::condition_variable changed;
-  bool writer = false, reader = false;              // an end is, or was, open
+  bool writer = false, reader = false;  // an end is, or was, open
   bool writer_gone = false, reader_gone = false;
   std::deque<wire::Frame> frames;
-  std::map<std::uint64_t, std::uint64_t> flying;    // seq -> bytes: written, not acknowledged
+  std::map<std::uint64_t, std::uint64_t> flying;  // seq -> bytes: written, not acknowledged
   std::uint64_t flying_bytes = 0;
   std::deque<std::uint64_t> acknowledged;
   std::optional<wire::End> end;
@@ -72,7 +72,9 @@ class MemorySource final : public Source {
     if (done_ || c.stopped) return std::nullopt;
     c.hungry = true;
     c.changed.notify_all();
-    if (!wait(c, lock, [&] { return c.writer; }, endpoint_.timeout)) fail(Exit::upstream, "no writer opened {}", name_);
+    if (!wait(
+            c, lock, [&] { return c.writer; }, endpoint_.timeout))
+      fail(Exit::upstream, "no writer opened {}", name_);
     wait(c, lock, [&] { return !c.frames.empty() || c.end || c.abort_down || c.writer_gone; });
     if (c.abort_down) fail(Exit::upstream, "{}: the writer gave up: {}", name_, *c.abort_down);
     c.hungry = false;
@@ -88,7 +90,8 @@ class MemorySource final : public Source {
       return frame;
     }
     if (!c.end) fail(Exit::upstream, "{}: the writer went away after {} batches without END", name_, sum_.batches);
-    if (*c.end != sum_) fail(Exit::input, "{}: END counts {} batches with {} events, but {} with {} were read", name_, c.end->batches, c.end->events, sum_.batches, sum_.events);
+    if (*c.end != sum_)
+      fail(Exit::input, "{}: END counts {} batches with {} events, but {} with {} were read", name_, c.end->batches, c.end->events, sum_.batches, sum_.events);
     done_ = true;
     return std::nullopt;
   }
@@ -152,7 +155,9 @@ class MemorySink final : public Sink {
     std::unique_lock lock(c.mutex);
     stream_ = frame.stream;
     if (frame.kind == wire::Kind::batch) {
-      if (!wait(c, lock, [&] { return c.reader; }, endpoint_.timeout)) fail(Exit::downstream, "no reader opened {}", name_);
+      if (!wait(
+              c, lock, [&] { return c.reader; }, endpoint_.timeout))
+        fail(Exit::downstream, "no reader opened {}", name_);
       const std::uint64_t bytes = frame.body.size();
       while (!(c.flying.empty() || (c.flying.size() < endpoint_.credit && c.flying_bytes + bytes <= endpoint_.bytes) || (c.hungry && c.frames.empty()) ||
                c.stopped || c.abort_up || c.reader_gone)) {

@@ -80,7 +80,8 @@ bool send(zmq::socket_t& socket, const std::string* identity, const HeaderBytes&
     if (!socket.send(zmq::buffer(header.data(), header.size()), more)) return false;
     if (body.size() != 0) {
       auto owner = std::make_unique<Buffer>(body);
-      zmq::message_t message(const_cast<std::byte*>(owner->data()), owner->size(), [](void*, void* hint) { delete static_cast<Buffer*>(hint); }, owner.get());
+      zmq::message_t message(
+          const_cast<std::byte*>(owner->data()), owner->size(), [](void*, void* hint) { delete static_cast<Buffer*>(hint); }, owner.get());
       owner.release();
       if (!socket.send(message, flags::dontwait)) return false;
     }
@@ -160,7 +161,8 @@ void common_options(zmq::socket_t& socket) {
 
 Keys read_keys(const Endpoint& endpoint, bool producer) {
   struct stat info {};
-  if (::stat(endpoint.key.c_str(), &info) != 0) fail(Exit::usage, "endpoint '{}': cannot read the key file '{}': {}", endpoint.text, endpoint.key, errno_text(errno));
+  if (::stat(endpoint.key.c_str(), &info) != 0)
+    fail(Exit::usage, "endpoint '{}': cannot read the key file '{}': {}", endpoint.text, endpoint.key, errno_text(errno));
   if ((info.st_mode & 077) != 0)
     fail(Exit::usage, "endpoint '{}': the key file '{}' holds a secret and others can read it: chmod 600 {}", endpoint.text, endpoint.key, endpoint.key);
   Keys keys;

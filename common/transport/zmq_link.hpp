@@ -25,10 +25,10 @@ namespace bl::transport {
 // What a relay's two ends tell each other: a sink whose batches are made one by one from a source, and whose
 // acknowledgements are passed on to it (Sink::relays).
 struct Relayed {
-  std::atomic<std::int64_t> total{-1};      // batches of the whole input stream, once its END has come
-  std::atomic<std::uint64_t> released{0};   // batches that were acknowledged upstream before this process joined
-  std::atomic<bool> subset{false};          // other processes read batches of this stream that we never see
-  std::function<bool()> drain;              // calling thread: handles acknowledgements; false when the sink was stopped
+  std::atomic<std::int64_t> total{-1};     // batches of the whole input stream, once its END has come
+  std::atomic<std::uint64_t> released{0};  // batches that were acknowledged upstream before this process joined
+  std::atomic<bool> subset{false};         // other processes read batches of this stream that we never see
+  std::function<bool()> drain;             // calling thread: handles acknowledgements; false when the sink was stopped
   // Wakes the source's read(). Set by the source, cleared when it goes.
   void set_poke(std::function<void()> poke) {
     const std::lock_guard lock(mutex_);
@@ -49,22 +49,22 @@ namespace link {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-inline constexpr milliseconds kHeartbeat{500};  // a peer that has nothing to say says so
-inline constexpr milliseconds kSilence{1500};   // a peer that says nothing is lost
-inline constexpr milliseconds kRetry{200};      // between two attempts to open a session
-inline constexpr milliseconds kStall{1000};     // a thread that did not run for this long trusts no clock of its peers
-inline constexpr milliseconds kGrace{1000};     // for peers that are away when everything is finished
-inline constexpr milliseconds kLinger{1000};    // for bytes on their way when a socket is closed
+inline constexpr milliseconds kHeartbeat{500};          // a peer that has nothing to say says so
+inline constexpr milliseconds kSilence{1500};           // a peer that says nothing is lost
+inline constexpr milliseconds kRetry{200};              // between two attempts to open a session
+inline constexpr milliseconds kStall{1000};             // a thread that did not run for this long trusts no clock of its peers
+inline constexpr milliseconds kGrace{1000};             // for peers that are away when everything is finished
+inline constexpr milliseconds kLinger{1000};            // for bytes on their way when a socket is closed
 inline constexpr std::uint64_t kMaxReason = 64u << 10;  // bytes of an ABORT's reason
-inline constexpr int kMaxDamaged = 3;           // damaged frames in a row from one producer before the run is given up
-inline constexpr std::size_t kAhead = 2;        // batches a producer holds beyond its consumers' credit
+inline constexpr int kMaxDamaged = 3;                   // damaged frames in a row from one producer before the run is given up
+inline constexpr std::size_t kAhead = 2;                // batches a producer holds beyond its consumers' credit
 
 // Flags in the header.
 inline constexpr std::uint16_t kOpen = 1, kGrant = 2, kExtra = 4, kRelay = 8, kFresh = 16;  // CREDIT
 inline constexpr std::uint16_t kEndAck = 1;                                                 // ACK
 inline constexpr std::uint16_t kFinal = 1, kPartial = 2;                                    // END
 inline constexpr std::uint16_t kShared = 4, kSubset = 8;                                    // HELLO and HEARTBEAT of a producer
-inline constexpr std::uint16_t kUnknown = 1;                                                // HEARTBEAT
+inline constexpr std::uint16_t kUnknown = 1, kAnswer = 2;                                   // HEARTBEAT of a producer
 
 std::uint64_t random_id();  // of a process or session; not secret
 
@@ -102,12 +102,10 @@ HeaderBytes header_of(const wire::Frame& frame);
 
 // False when the peer (or, without identity, the connection) is not there.
 bool send(zmq::socket_t& socket, const std::string* identity, const HeaderBytes& header, const Buffer& body);
-inline bool send(zmq::socket_t& socket, const std::string* identity, const wire::Frame& frame) {
-  return send(socket, identity, header_of(frame), frame.body);
-}
+inline bool send(zmq::socket_t& socket, const std::string* identity, const wire::Frame& frame) { return send(socket, identity, header_of(frame), frame.body); }
 
 struct Message {
-  std::string identity;            // of the peer, on a ROUTER
+  std::string identity;                // of the peer, on a ROUTER
   std::optional<wire::Header> header;  // absent: the message is malformed
   zmq::message_t body;
 };

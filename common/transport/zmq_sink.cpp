@@ -153,11 +153,11 @@ class ZmqSink final : public Sink {
     std::uint64_t window_bytes = 0;
     std::map<std::uint64_t, std::uint64_t> flying;  // seq -> bytes: sent, not acknowledged
     std::uint64_t flying_bytes = 0;
-    std::set<std::uint64_t> mine;                   // must go to this consumer and no other [keepers]
+    std::set<std::uint64_t> mine;  // must go to this consumer and no other [keepers]
     std::uint64_t acked = 0;
-    Clock::time_point heard, sent;
-    std::uint64_t frames_in = 0, frames_out = 0;    // of this session, heartbeats apart
-    int end_sent = 0;                               // 1: END, 2: END with kFinal
+    Clock::time_point heard, sent, greeted;
+    std::uint64_t frames_in = 0, frames_out = 0;  // of this session, heartbeats apart
+    int end_sent = 0;                             // 1: END, 2: END with kFinal
 
     bool can_take(std::uint64_t bytes) const {
       if (!granted || stopped || done) return false;
@@ -390,6 +390,7 @@ class ZmqSink final : public Sink {
     f.flags = sharing();
     f.count = static_cast<std::uint32_t>(std::min<std::uint64_t>(std::max(released_before(), released_), 0xffffffffu));
     p.hello = true;
+    p.greeted = now_;
     p.end_sent = 0;
     tell(id, p, f);
   }
@@ -400,7 +401,8 @@ class ZmqSink final : public Sink {
   }
 
   bool heartbeat(const std::string& id, Peer& p, std::uint16_t flags) {
-    return tell(id, p, control(Kind::heartbeat, static_cast<std::uint16_t>(flags | sharing()), stream_id_, p.nonce, p.frames_out, 0));
+    const auto released = static_cast<std::uint32_t>(std::min<std::uint64_t>(released_before(), 0xffffffffu));
+    return tell(id, p, control(Kind::heartbeat, static_cast<std::uint16_t>(flags | sharing()), stream_id_, p.nonce, p.frames_out, released));
   }
 
   void handle(const Message& m) {
@@ -473,8 +475,8 @@ class ZmqSink final : public Sink {
     }
     p.heard = now_;
     if (aborting_) send(socket_, &id, abort_to(p));
-    else if (hello_) greet(id, p);
-    else heartbeat(id, p, 0);
+    else if (!hello_) heartbeat(id, p, 0);
+    else if (!p.hello || now_ - p.greeted >= kRetry) greet(id, p);  // OPENs that waited for us come all at once
   }
 
   void grant(const std::string& id, Peer& p, const Header& h) {
@@ -500,7 +502,9 @@ class ZmqSink final : public Sink {
       } else if ((h.flags & kFresh) != 0) {
         for (auto it = lost_.begin(); it != lost_.end();) {
           if (it->second.acked != 0) {
-            refuse(id, p, fmt::format("is a restarted reader that needs {} batches which were acknowledged before and released; rerun the producer", it->second.acked));
+            refuse(
+                id, p,
+                fmt::format("is a restarted reader that needs {} batches which were acknowledged before and released; rerun the producer", it->second.acked));
             return;
           }
           dispossessed_.insert(it->first);
@@ -516,6 +520,7 @@ class ZmqSink final : public Sink {
       announce_sharing();
     }
     if (readers >= endpoint_.peers) started_ = true;
+    heartbeat(id, p, kAnswer);
   }
 
   void refuse(const std::string& id, Peer& p, const std::string& why) {
@@ -680,7 +685,9 @@ class ZmqSink final : public Sink {
       const double s = seconds(endpoint_.timeout);
       if (started_) fail_now(Exit::downstream, fmt::format("no reader of {} came back within {} s", name_, s));
       else if (wanted == 1) fail_now(Exit::downstream, fmt::format("no reader connected to {} within {} s: start one, or give a longer ?timeout=", name_, s));
-      else fail_now(Exit::downstream, fmt::format("{} of {} readers connected to {} within {} s: start them all, or give a longer ?timeout=", present, wanted, name_, s));
+      else
+        fail_now(Exit::downstream,
+                 fmt::format("{} of {} readers connected to {} within {} s: start them all, or give a longer ?timeout=", present, wanted, name_, s));
     }
   }
 
@@ -693,8 +700,8 @@ class ZmqSink final : public Sink {
 
   void publish() {
     // Every reader has had enough: nobody wants what is still to come.
-    bool stopped = any_stopped_;
-    for (auto& [id, p] : peers_) stopped = stopped && (p.stopped || p.done || !p.hello);
+    bool stopped = any_stopped_ && !complete_;
+    for (auto& [id, p] : peers_) stopped = stopped && (p.stopped || !p.hello);
     std::size_t unsent = queue_.size();
     for (auto& [id, p] : peers_) unsent += p.mine.size();
     for (auto& [uid, l] : lost_) unsent += l.mine.size();
@@ -742,18 +749,19 @@ class ZmqSink final : public Sink {
 
   // the socket's thread
   Clock::time_point now_, alone_since_;
-  std::unordered_map<std::string, Peer> peers_;               // by routing id
-  std::unordered_map<std::uint64_t, Lost> lost_;              // by uid: keepers that are waited for
+  std::unordered_map<std::string, Peer> peers_;   // by routing id
+  std::unordered_map<std::uint64_t, Lost> lost_;  // by uid: keepers that are waited for
   std::unordered_set<std::uint64_t> dispossessed_;
-  std::map<std::uint64_t, Item> items_;                       // written, not acknowledged
-  std::set<std::uint64_t> queue_;                             // of these: to be sent, lowest first
+  std::map<std::uint64_t, Item> items_;  // written, not acknowledged
+  std::set<std::uint64_t> queue_;        // of these: to be sent, lowest first
   std::vector<std::uint64_t> acked_;
   std::optional<Frame> hello_;
   std::optional<std::string> aborting_;
   std::shared_ptr<Relayed> relay_;
   wire::End end_io_;
   std::uint64_t stream_id_ = 0, released_ = 0, total_io_ = 0;
-  bool started_ = false, shared_ = false, subset_ = false, complete_ = false, any_stopped_ = false, finishing_io_ = false, confirmed_io_ = false, failed_ = false;
+  bool started_ = false, shared_ = false, subset_ = false, complete_ = false, any_stopped_ = false, finishing_io_ = false, confirmed_io_ = false,
+       failed_ = false;
 };
 
 }  // namespace

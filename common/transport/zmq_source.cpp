@@ -151,13 +151,12 @@ class ZmqSource final : public Source {
     zmq::socket_t socket, monitor;
     enum class State { opening, open, over } state = State::opening;
     std::uint64_t nonce = random_id();
-    bool greeted = false;           // a HELLO has come in this or an earlier session
-    bool granted = false, extra = false, stop_sent = false, end_acked = false;
+    bool greeted = false;  // a HELLO has come in this or an earlier session
+    bool granted = false, answered = false, extra = false, stop_sent = false, end_acked = false;
     bool shared = false, subset = false;
-    std::uint64_t unacked = 0;      // batches of this session that we hold
-    std::uint64_t released = 0;     // batches that were released before the session, as the producer says
+    std::uint64_t unacked = 0;  // batches of this session that we hold
     std::uint64_t frames_in = 0, frames_out = 0;
-    std::optional<wire::End> end;   // of this session
+    std::optional<wire::End> end;  // of this session
     bool final = false, partial = false;
     int damaged = 0;
     Clock::time_point heard, sent, tried;
@@ -179,7 +178,6 @@ class ZmqSource final : public Source {
     common_options(l.socket);
     const std::string identity = fmt::format("b{:016x}.{}", uid_, links_.size());
     l.socket.set(zmq::sockopt::routing_id, identity);
-    l.socket.set(zmq::sockopt::immediate, true);  // nothing is queued for a producer that is not there
     l.socket.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(wire::kMaxBody));
     if (!e.key.empty()) {
       const auto keys = read_keys(e, false);
@@ -286,7 +284,8 @@ class ZmqSource final : public Source {
         if (!stopping_ || told || now_ - quit_since > kGrace) break;
       }
     }
-    for (auto& l : links_) l.socket.set(zmq::sockopt::linger, static_cast<int>(kLinger.count()));
+    // Where nobody answers there is nobody to wait for.
+    for (auto& l : links_) l.socket.set(zmq::sockopt::linger, l.state == Link::State::opening ? 0 : static_cast<int>(kLinger.count()));
   }
 
   void take_orders() {
@@ -322,7 +321,7 @@ class ZmqSource final : public Source {
     l.state = Link::State::opening;
     l.nonce = random_id();
     l.tried = {};
-    l.granted = l.extra = l.stop_sent = l.end_acked = false;
+    l.granted = l.answered = l.extra = l.stop_sent = l.end_acked = false;
     l.unacked = l.frames_in = l.frames_out = 0;
     l.end.reset();
     l.final = false;
@@ -356,8 +355,9 @@ class ZmqSource final : public Source {
     if (l.state != Link::State::open) return;  // of an earlier session
     switch (h.kind) {
       case Kind::heartbeat:
-        if ((h.flags & kUnknown) != 0 || (h.seq == l.nonce && h.schema != l.frames_in)) new_session(l);
-        else sharing(l, h.flags);
+        if (h.seq != l.nonce) break;
+        if ((h.flags & kUnknown) != 0 || h.schema != l.frames_in) new_session(l);
+        else heartbeat(l, h);
         break;
       case Kind::batch:
         ++l.frames_in;
@@ -371,6 +371,20 @@ class ZmqSource final : public Source {
     }
   }
 
+  void heartbeat(Link& l, const Header& h) {
+    sharing(l, h.flags);
+    if ((h.flags & kAnswer) == 0 || l.answered) return;
+    l.answered = true;
+    // What was released before the producer itself began, somebody must hold: a relay's sink, another reader, or we.
+    if (is_relay_ || shared_ || safe_.size() >= h.count) return;
+    const auto why =
+        fmt::format("{} batches of the stream were acknowledged before this reader started, and released: rerun from the first stage", h.count - safe_.size());
+    auto f = wire::abort_frame(uid_, why);
+    f.seq = l.nonce;
+    tell(l, f);
+    fail_now(Exit::upstream, "{}: {}", l.name, why);
+  }
+
   static bool hash64_differs(const Header& h, const Buffer& body) {
     try {
       wire::check_body(h, body, "");
@@ -382,7 +396,8 @@ class ZmqSource final : public Source {
 
   // A damaged frame is asked for again, by a new session; more than a few in a row are no accident of the line.
   void damaged(Link& l, std::string_view what) {
-    if (++l.damaged >= kMaxDamaged) fail_now(Exit::input, "{}: {} arrived damaged {} times in a row: the producer's memory or the network is faulty", l.name, what, l.damaged);
+    if (++l.damaged >= kMaxDamaged)
+      fail_now(Exit::input, "{}: {} arrived damaged {} times in a row: the producer's memory or the network is faulty", l.name, what, l.damaged);
     else new_session(l);
   }
 
@@ -398,7 +413,6 @@ class ZmqSource final : public Source {
     }
     l.state = Link::State::open;
     l.frames_in = 1;
-    l.released = h.count;
     if (!hello_) {
       hello_ = true;
       stream_ = h.stream;
@@ -530,15 +544,6 @@ class ZmqSource final : public Source {
     for (auto& l : links_) {
       if (l.state != Link::State::open) continue;
       if (!l.granted) {
-        if (!is_relay_ && !shared_ && safe_.size() < l.released) {
-          const auto why = fmt::format("{} batches of the stream were acknowledged before this reader started, and released: rerun from the first stage",
-                                       l.released - safe_.size());
-          auto f = wire::abort_frame(uid_, why);
-          f.seq = l.nonce;
-          tell(l, f);
-          fail_now(Exit::upstream, "{}: {}", l.name, why);
-          return;
-        }
         l.granted = true;
         const auto flags = static_cast<std::uint16_t>(kGrant | (is_relay_ ? kRelay : 0) | (safe_.size() == 0 ? kFresh : 0));
         tell(l, control(Kind::credit, flags, uid_, l.nonce, l.endpoint.bytes, l.endpoint.credit));
@@ -563,7 +568,9 @@ class ZmqSource final : public Source {
       if (l.state == Link::State::open && now_ - l.heard > kSilence) new_session(l);
       if (l.state == Link::State::opening) {
         opening_ = true;
-        if (now_ - l.tried >= kRetry && send(l.socket, nullptr, control(Kind::credit, kOpen, uid_, l.nonce, 0, 0))) l.tried = now_;
+        // libzmq keeps these for a producer that is not there yet: few, then
+        if (now_ - l.tried >= (now_ - l.heard < 5 * kSilence ? kRetry : kSilence) && send(l.socket, nullptr, control(Kind::credit, kOpen, uid_, l.nonce, 0, 0)))
+          l.tried = now_;
       } else if (now_ - l.sent >= kHeartbeat) {
         tell(l, control(Kind::heartbeat, 0, stream_, l.nonce, l.frames_out, 0));
       }
@@ -573,8 +580,9 @@ class ZmqSource final : public Source {
       over_ = true;
       return;
     }
-    if (now_ - latest > timeout_) {
-      if (hello_) fail_now(Exit::upstream, "{}: the writer was lost after {} batches and did not come back within {} s", name_, sum_.batches, seconds(timeout_));
+    if (now_ - latest > (hello_ ? timeout_ + kSilence : timeout_)) {
+      if (hello_)
+        fail_now(Exit::upstream, "{}: the writer was lost after {} batches and did not come back within {} s", name_, sum_.batches, seconds(timeout_));
       else fail_now(Exit::upstream, "no writer answered at {} within {} s: start it, or give a longer ?timeout=", name_, seconds(timeout_));
     }
   }
@@ -591,12 +599,13 @@ class ZmqSource final : public Source {
       else ended_io_ = true;
       return;
     }
-    if (!total_) return;
+    if (!total_ || !wants_) return;
     bool all_greeted = true, all_ended = true, final = false, partial = false;
     wire::End sum;
     for (const auto& l : links_) {
       all_greeted = all_greeted && l.greeted;
       all_ended = all_ended && (l.state != Link::State::open || l.end);
+      if (l.state == Link::State::open && !l.answered) return;  // whether others share the stream decides what is missing
       final = final || l.final;
       partial = partial || l.partial;
       if (!l.end) continue;
@@ -656,7 +665,8 @@ class ZmqSource final : public Source {
     while (l.monitor.recv(event, zmq::recv_flags::dontwait)) {
       if (event.more() && !l.monitor.recv(address, zmq::recv_flags::dontwait)) break;
       if (!l.greeted)
-        fail_now(Exit::upstream, "{}: the writer refused our key: our public key needs an 'allow' line in its key file '{}' or the like", l.name, l.endpoint.key);
+        fail_now(Exit::upstream, "{}: the writer refused our key: our public key needs an 'allow' line in its key file '{}' or the like", l.name,
+                 l.endpoint.key);
     }
   }
 
@@ -691,10 +701,10 @@ class ZmqSource final : public Source {
   // the sockets' thread
   Clock::time_point now_, started_, settled_{}, closing_since_{};
   std::uint64_t stream_ = 0, schema_ = 0, next_ = 0;
-  std::map<std::uint64_t, Pending> pending_;       // delivered to us, not acknowledged by the caller
-  std::map<std::uint64_t, Frame> waiting_order_;   // of these: not yet in order
+  std::map<std::uint64_t, Pending> pending_;      // delivered to us, not acknowledged by the caller
+  std::map<std::uint64_t, Frame> waiting_order_;  // of these: not yet in order
   SeqSet received_, safe_;
-  wire::End sum_;                                  // of what was received, each batch once
+  wire::End sum_;  // of what was received, each batch once
   std::optional<std::uint64_t> total_;
   std::vector<std::uint64_t> acks_;
   std::deque<Frame> out_;

@@ -81,7 +81,8 @@ void sink(transport::Source& in, const std::string& to) {
     next = frame->seq + 1;
     auto wanted = test::made_batch(0, frame->seq, g_options["bytes"], g_options["fixed"] != 0);
     if (g_options["inverted"] != 0) test::invert(wanted);
-    if (frame->count != wanted.count || frame->body.size() != wanted.body.size() || std::memcmp(frame->body.data(), wanted.body.data(), wanted.body.size()) != 0)
+    if (frame->count != wanted.count || frame->body.size() != wanted.body.size() ||
+        std::memcmp(frame->body.data(), wanted.body.data(), wanted.body.size()) != 0)
       ++altered;
     digest += wire::end_term(frame->seq, hash64(frame->body.data(), frame->body.size()));
     in.acknowledge(frame->stream, frame->seq);
@@ -92,8 +93,8 @@ void sink(transport::Source& in, const std::string& to) {
     }
   }
   const std::uint64_t wanted = g_options["stop"] != 0 ? g_options["stop"] : g_options["batches"];
-  const auto line = fmt::format("batches {} lost {} doubled {} altered {} disorder {} digest {}\n", n, wanted - std::min<std::uint64_t>(wanted, seen.size()), doubled, altered,
-                                disorder, hex(digest));
+  const auto line = fmt::format("batches {} lost {} doubled {} altered {} disorder {} digest {}\n", n, wanted - std::min<std::uint64_t>(wanted, seen.size()),
+                                doubled, altered, disorder, hex(digest));
   if (to == "-") std::fputs(line.c_str(), stdout);
   else write_file(to, line, true);
   in.close();
