@@ -77,9 +77,8 @@ class Walk {
 
 }  // namespace
 
-std::vector<ComparisonRow> compare(std::span<const NamedScore> scores, std::span<const NamedSignal> signals,
-                                   std::span<const double> weight, std::span<const double> multiplicity,
-                                   const ComparisonOptions& options, const Rng& rng, Pool& pool) {
+std::vector<ComparisonRow> compare(std::span<const NamedScore> scores, std::span<const NamedSignal> signals, std::span<const double> weight,
+                                   std::span<const double> multiplicity, const ComparisonOptions& options, const Rng& rng, Pool& pool) {
   // Only events of some class take part in the choice of the bins.
   std::vector<double> counted;
   for (std::size_t i = 0; i < multiplicity.size(); ++i)
@@ -89,8 +88,7 @@ std::vector<ComparisonRow> compare(std::span<const NamedScore> scores, std::span
   if (!counted.empty() && options.bins > 1) {
     const Axis axis(quantile_edges(counted, options.bins));
     edges = axis.edges();
-    for (const double m : multiplicity)
-      bin.push_back(static_cast<std::uint32_t>(std::clamp<std::size_t>(axis.index(m), 1, axis.bins()) - 1));
+    for (const double m : multiplicity) bin.push_back(static_cast<std::uint32_t>(std::clamp<std::size_t>(axis.index(m), 1, axis.bins()) - 1));
   }
   const std::size_t bins = edges.empty() ? 0 : edges.size() - 1;
 

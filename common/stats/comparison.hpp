@@ -27,10 +27,10 @@ struct NamedSignal {
 };
 
 struct ComparisonOptions {
-  std::size_t replicas = 200;                     // of the bootstrap; 0: no errors
-  std::vector<double> limits{1e-2, 1e-3, 1e-4};   // background efficiencies of the working points
-  std::size_t bins = 4;                           // of multiplicity, of equal numbers of events where its values allow
-  double min_background = 10;                     // background events that a cut must keep for the SIC to count
+  std::size_t replicas = 200;                    // of the bootstrap; 0: no errors
+  std::vector<double> limits{1e-2, 1e-3, 1e-4};  // background efficiencies of the working points
+  std::size_t bins = 4;                          // of multiplicity, of equal numbers of events where its values allow
+  double min_background = 10;                    // background events that a cut must keep for the SIC to count
 };
 
 struct Measured {
@@ -50,9 +50,9 @@ struct ComparisonRow {
   Side side = Side::low;
   std::uint64_t signal_events = 0, background_events = 0;
   Measured auc;
-  std::vector<WorkingPoint> points;   // one for each limit
-  std::vector<Spread> point_spread;   // of the signal efficiency
-  double max_sic = 0;                 // largest significance improvement; NaN with too little background
+  std::vector<WorkingPoint> points;  // one for each limit
+  std::vector<Spread> point_spread;  // of the signal efficiency
+  double max_sic = 0;                // largest significance improvement; NaN with too little background
   KolmogorovSmirnov ks;
   std::vector<MultiplicityBin> bins;  // empty without multiplicity
 };
@@ -60,8 +60,7 @@ struct ComparisonRow {
 // Rows signal by signal, scores in the order given. weight: empty means 1 each. multiplicity: one per event, or empty.
 // A signal without events or without background gives rows of NaN. All scores share the replicas, so differences
 // between them have smaller errors than the two errors suggest.
-std::vector<ComparisonRow> compare(std::span<const NamedScore> scores, std::span<const NamedSignal> signals,
-                                   std::span<const double> weight, std::span<const double> multiplicity,
-                                   const ComparisonOptions& options, const Rng& rng, Pool& pool);
+std::vector<ComparisonRow> compare(std::span<const NamedScore> scores, std::span<const NamedSignal> signals, std::span<const double> weight,
+                                   std::span<const double> multiplicity, const ComparisonOptions& options, const Rng& rng, Pool& pool);
 
 }  // namespace bl::stats

@@ -20,10 +20,10 @@ struct Interval {
 Interval clopper_pearson(double passed, double total, double level = kOneSigma);
 
 struct Efficiency {
-  double value = 0;     // sum of weights that pass / sum of weights; NaN without events
-  double error = 0;     // one standard deviation, see EfficiencyCounter
-  Interval interval;    // 68 %, Clopper-Pearson on effective numbers of events
-  double passed = 0, total = 0;                  // sums of weights
+  double value = 0;              // sum of weights that pass / sum of weights; NaN without events
+  double error = 0;              // one standard deviation, see EfficiencyCounter
+  Interval interval;             // 68 %, Clopper-Pearson on effective numbers of events
+  double passed = 0, total = 0;  // sums of weights
   std::uint64_t passed_events = 0, total_events = 0;
 };
 

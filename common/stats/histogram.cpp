@@ -12,8 +12,7 @@ Axis::Axis(std::vector<double> edges) : edges_(std::move(edges)) {
   if (edges_.size() < 2) fail(Exit::usage, "a histogram needs two edges or more, not {}", edges_.size());
   for (std::size_t i = 0; i < edges_.size(); ++i) {
     if (!std::isfinite(edges_[i])) fail(Exit::usage, "histogram edge {} is {}: edges must be finite", i, edges_[i]);
-    if (i > 0 && !(edges_[i] > edges_[i - 1]))
-      fail(Exit::usage, "histogram edge {} ({}) is not above the one before it ({})", i, edges_[i], edges_[i - 1]);
+    if (i > 0 && !(edges_[i] > edges_[i - 1])) fail(Exit::usage, "histogram edge {} ({}) is not above the one before it ({})", i, edges_[i], edges_[i - 1]);
   }
 }
 

@@ -32,9 +32,8 @@ Ranking::Ranking(std::span<const double> score, Side side, std::string_view name
     if (!std::isfinite(score[i])) fail(Exit::input, "{} of event {} (counted from 0) is {}: scores must be finite", name, i, score[i]);
   std::iota(order_.begin(), order_.end(), 0u);
   // Ties keep the order of the events, so that sums of weights are added in one order everywhere.
-  std::stable_sort(order_.begin(), order_.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return side == Side::high ? score[a] > score[b] : score[a] < score[b];
-  });
+  std::stable_sort(order_.begin(), order_.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return side == Side::high ? score[a] > score[b] : score[a] < score[b]; });
   for (std::size_t i = 0; i < order_.size(); ++i)
     if (i + 1 == order_.size() || score[order_[i + 1]] != score[order_[i]]) {
       ends_.push_back(static_cast<std::uint32_t>(i + 1));

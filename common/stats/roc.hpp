@@ -54,10 +54,10 @@ struct Events {
 // Point k is the cut that selects the groups 0 … k of the ranking.
 struct RocCurve {
   Side side = Side::high;
-  std::vector<double> score;               // of the last group selected
-  std::vector<double> signal, background;  // efficiencies
-  std::vector<double> background_events;   // that are selected, not weighted
-  double signal_sum = 0, background_sum = 0;        // of weights
+  std::vector<double> score;                  // of the last group selected
+  std::vector<double> signal, background;     // efficiencies
+  std::vector<double> background_events;      // that are selected, not weighted
+  double signal_sum = 0, background_sum = 0;  // of weights
   std::uint64_t signal_events = 0, background_events_all = 0;
   std::size_t size() const { return score.size(); }
   // A threshold in the middle between point k and the next score, so that neither score decides by its last bit.

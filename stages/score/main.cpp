@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
     score::same_codebook(model, reader->hello(), reader->where());
     const auto writer = context.open_writer("scores/1", reader.get(), score::metadata(model, options));
     writer->on_acknowledged([&](std::uint64_t seq) { reader->acknowledge(seq); });
+    writer->relays(*reader);
     if (!model.event_level) log::info("'{}' was trained to predict particles alone: event-level tokens are not scored", model_path);
 
     models::ScoringWorkspace workspace(context.pool().threads());

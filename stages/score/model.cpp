@@ -76,8 +76,8 @@ void same_codebook(const Model& model, const wire::Hello& hello, std::string_vie
   const std::string theirs = it == hello.meta.end() ? "" : codebook(*it), ours = codebook(model.tokenizer);
   if (theirs.empty()) fail(Exit::input, "{} does not say which codebook its tokens are of: make them with bl-tokenize", where);
   if (theirs != ours)
-    fail(Exit::input, "{} holds tokens of codebook {}, and '{}' was trained on codebook {}: tokenize with the tokenizer that it was trained with", where, theirs,
-         model.path, ours);
+    fail(Exit::input, "{} holds tokens of codebook {}, and '{}' was trained on codebook {}: tokenize with the tokenizer that it was trained with", where,
+         theirs, model.path, ours);
 }
 
 }  // namespace bl::score

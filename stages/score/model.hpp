@@ -16,10 +16,10 @@ namespace bl::score {
 struct Model {
   std::unique_ptr<models::MaskedTokenModel<float>> network;
   std::string path;
-  std::string hash;                // of weights, configuration and codebook
-  nlohmann::json tokenizer;        // metadata of the training stream's tokens; "hash" is that of the codebook
-  std::vector<double> unigram;     // (vocabulary) log of the frequency of an id among the targets of training, (n + 1) / (N + vocabulary)
-  bool event_level = true;         // were event-level tokens among the targets of the training?
+  std::string hash;             // of weights, configuration and codebook
+  nlohmann::json tokenizer;     // metadata of the training stream's tokens; "hash" is that of the codebook
+  std::vector<double> unigram;  // (vocabulary) log of the frequency of an id among the targets of training, (n + 1) / (N + vocabulary)
+  bool event_level = true;      // were event-level tokens among the targets of the training?
 };
 
 // Throws Exit::input, with the file's name: no model, another objective, damaged, without codebook or frequencies.

@@ -104,8 +104,7 @@ Batch score(const Batch& tokens, const Model& model, const Options& options, con
     for (std::uint64_t t = examples.offsets[e]; t < examples.offsets[e + 1]; ++t) {
       if (!wanted[t]) continue;
       const double l = logp[t];
-      if (!std::isfinite(l))
-        fail(Exit::failed, "event {}: '{}' gives a log-probability of {}: the model is not usable", index[e], model.path, l);
+      if (!std::isfinite(l)) fail(Exit::failed, "event {}: '{}' gives a log-probability of {}: the model is not usable", index[e], model.path, l);
       all.push_back(l);
       (category[t] != 0 ? particles : counts).push_back(l);
       unigram.push_back(model.unigram[static_cast<std::size_t>(examples.tokens[t])]);

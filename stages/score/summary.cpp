@@ -81,8 +81,15 @@ std::vector<Summary::Row> Summary::rows() const {
 nlohmann::json Summary::json() const {
   nlohmann::json scores = nlohmann::json::array();
   for (const Row& r : rows())
-    scores.push_back({{"score", r.name}, {"trivial", r.trivial}, {"mean", r.mean}, {"deviation", r.deviation}, {"quantile_05", r.low},
-                      {"median", r.median}, {"quantile_95", r.high}, {"spearman_n_objects", number(r.spearman)}, {"mean_in_bins_of_n_objects", r.mean_in_bin}});
+    scores.push_back({{"score", r.name},
+                      {"trivial", r.trivial},
+                      {"mean", r.mean},
+                      {"deviation", r.deviation},
+                      {"quantile_05", r.low},
+                      {"median", r.median},
+                      {"quantile_95", r.high},
+                      {"spearman_n_objects", number(r.spearman)},
+                      {"mean_in_bins_of_n_objects", r.mean_in_bin}});
   nlohmann::json out = {{"events", events_}, {"scores", scores}};
   if (events_ > 0 && plain_[0].size() == events_) out["n_objects_edges"] = stats::quantile_edges(plain_[0], kBins);
   return out;
@@ -91,16 +98,16 @@ nlohmann::json Summary::json() const {
 std::string Summary::text() const {
   std::string out = fmt::format("{} events\n", events_);
   if (events_ == 0) return out;
-  out += fmt::format("{:<22} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}   mean in bins of n_objects\n", "score (* no network)", "mean", "deviation", "5 %", "median",
-                     "95 %", "n_objects");
+  out += fmt::format("{:<22} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}   mean in bins of n_objects\n", "score (* no network)", "mean", "deviation", "5 %",
+                     "median", "95 %", "n_objects");
   if (plain_[0].size() == events_) {
     std::string edges;
     for (const double e : stats::quantile_edges(plain_[0], kBins)) edges += fmt::format("{}{:g}", edges.empty() ? "" : " | ", e);
     out += fmt::format("{:<22} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12}   {}\n", "", "", "", "", "", "", "(spearman)", edges);
   }
   for (const Row& r : rows()) {
-    out += fmt::format("{:<22} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>12}  ", r.name + (r.trivial ? " *" : ""), r.mean, r.deviation, r.low, r.median,
-                       r.high, std::isnan(r.spearman) ? "-" : fmt::format("{:+.3f}", r.spearman));
+    out += fmt::format("{:<22} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>10.4g} {:>12}  ", r.name + (r.trivial ? " *" : ""), r.mean, r.deviation, r.low,
+                       r.median, r.high, std::isnan(r.spearman) ? "-" : fmt::format("{:+.3f}", r.spearman));
     for (const double m : r.mean_in_bin) out += fmt::format(" {:9.4g}", m);
     out += "\n";
   }

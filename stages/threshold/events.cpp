@@ -18,9 +18,7 @@ std::uint32_t intern(std::vector<std::string>& names, const std::string& name) {
   return at;
 }
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
+bool contains(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
 
 }  // namespace
 
@@ -116,8 +114,7 @@ std::vector<stats::Class> classes(const Events& events, const Truth& truth) {
   using stats::Class;
   std::vector<Class> cls(events.size(), Class::none);
   if (truth.by_label) {
-    for (std::size_t i = 0; i < cls.size(); ++i)
-      cls[i] = events.label[i] == 1 ? Class::signal : events.label[i] == 0 ? Class::background : Class::none;
+    for (std::size_t i = 0; i < cls.size(); ++i) cls[i] = events.label[i] == 1 ? Class::signal : events.label[i] == 0 ? Class::background : Class::none;
     return cls;
   }
   std::vector<Class> of_process;
@@ -143,8 +140,8 @@ std::vector<SignalClasses> signals(const Events& events, const std::vector<stats
   return list;
 }
 
-std::optional<Truth> resolve_truth(const Events& events, const std::vector<std::string>& signal,
-                                   const std::vector<std::string>& background, std::string_view where) {
+std::optional<Truth> resolve_truth(const Events& events, const std::vector<std::string>& signal, const std::vector<std::string>& background,
+                                   std::string_view where) {
   for (const auto* names : {&signal, &background})
     for (const auto& name : *names)
       if (!contains(events.processes, name)) {

@@ -12,7 +12,7 @@
 namespace bl::threshold {
 
 struct ScoreColumn {
-  std::string name;    // "mean_logp" for the column score_mean_logp; "n_objects", "ht", "met" for the plain columns
+  std::string name;  // "mean_logp" for the column score_mean_logp; "n_objects", "ht", "met" for the plain columns
   std::string column;
   bool trivial = false;  // made without the model's network: n_objects, ht, met, unigram_*
 };
@@ -26,9 +26,9 @@ const ScoreColumn& find_score(const std::vector<ScoreColumn>& scores, std::strin
 struct Events {
   std::vector<std::uint64_t> id, index;
   std::vector<double> weight;
-  std::vector<std::uint32_t> process;   // index into `processes`
-  std::vector<std::string> processes;   // in order of appearance; "" where the stream has no names
-  std::vector<std::int32_t> label;      // empty unless every batch has labels
+  std::vector<std::uint32_t> process;  // index into `processes`
+  std::vector<std::string> processes;  // in order of appearance; "" where the stream has no names
+  std::vector<std::int32_t> label;     // empty unless every batch has labels
   std::vector<ScoreColumn> scores;
   std::vector<std::vector<double>> value;  // one per score, one per event
 
@@ -65,7 +65,7 @@ std::vector<SignalClasses> signals(const Events& events, const std::vector<stats
 // Checks the names against the stream and fills the background with the other processes when none is named. Without
 // signal names, labels are used where the stream has them. nullopt: the stream says nothing about its events.
 // Throws Exit::input for a name that the stream does not hold, and for one that is both.
-std::optional<Truth> resolve_truth(const Events& events, const std::vector<std::string>& signal,
-                                   const std::vector<std::string>& background, std::string_view where);
+std::optional<Truth> resolve_truth(const Events& events, const std::vector<std::string>& signal, const std::vector<std::string>& background,
+                                   std::string_view where);
 
 }  // namespace bl::threshold

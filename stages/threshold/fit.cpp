@@ -23,8 +23,8 @@ std::optional<std::size_t> point_of(const stats::RocCurve& curve, double t) {
 
 }  // namespace
 
-Threshold fit(const Events& events, const std::optional<Truth>& truth, const FitOptions& options, const Rng& rng, Pool& pool,
-              std::string_view where, std::vector<std::string>& warnings) {
+Threshold fit(const Events& events, const std::optional<Truth>& truth, const FitOptions& options, const Rng& rng, Pool& pool, std::string_view where,
+              std::vector<std::string>& warnings) {
   if (events.size() == 0) fail(Exit::input, "{} holds no events: a threshold needs a control region", where);
   const ScoreColumn& column = find_score(events.scores, options.score, where);
   const std::vector<double>& score = *events.find(column.name);
@@ -106,9 +106,10 @@ Threshold fit(const Events& events, const std::optional<Truth>& truth, const Fit
   if (options.replicas > 0 && t.threshold_spread.replicas < options.replicas)
     warnings.push_back(fmt::format("only {} of {} bootstrap replicas have a threshold: the control region is small, its errors are rough",
                                    t.threshold_spread.replicas, options.replicas));
-  if (!background_only && std::abs(t.auc - 0.5) < 2 * t.auc_spread.error)
-    warnings.push_back(fmt::format("'{}' hardly separates signal from background in the control region (AUC {:.3f} +- {:.3f}): its orientation '{}' is uncertain",
-                                   t.score, t.auc, t.auc_spread.error, stats::name_of(t.side)));
+  if (!background_only && !options.side && std::abs(t.auc - 0.5) < 2 * t.auc_spread.error)
+    warnings.push_back(
+        fmt::format("'{}' hardly separates signal from background in the control region (AUC {:.3f} +- {:.3f}): its orientation '{}' is uncertain", t.score,
+                    t.auc, t.auc_spread.error, stats::name_of(t.side)));
   if (!background_only && options.side && t.auc < 0.5)
     warnings.push_back(fmt::format("signal lies on the other side of '{}' than --orientation {} says (AUC {:.3f})", t.score, stats::name_of(t.side), t.auc));
 

@@ -24,8 +24,8 @@ struct FitOptions {
 // Fills everything but origin, digest and history. truth: nullopt means that nothing is known to be signal, and all is
 // background. Throws Exit::input when a class is empty, no cut qualifies, or the sample is too small for the objective.
 // `warnings`: sentences for the user.
-Threshold fit(const Events& events, const std::optional<Truth>& truth, const FitOptions& options, const Rng& rng, Pool& pool,
-              std::string_view where, std::vector<std::string>& warnings);
+Threshold fit(const Events& events, const std::optional<Truth>& truth, const FitOptions& options, const Rng& rng, Pool& pool, std::string_view where,
+              std::vector<std::string>& warnings);
 
 // Weights of the events, or none: what the functions of stats/ take.
 inline std::span<const double> weights(const Events& events, bool weighted) {

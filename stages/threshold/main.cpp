@@ -99,8 +99,7 @@ void run_fit(const Settings& s, stage::Context& context) {
   threshold.seed = context.seed();
   threshold.history = hello.history;
   threshold.history.push_back(context.history_entry());
-  Report report = make_report(events, truth, threshold, true, {options.replicas, static_cast<std::size_t>(s.bins)}, context.rng(),
-                              context.pool());
+  Report report = make_report(events, truth, threshold, true, {options.replicas, static_cast<std::size_t>(s.bins)}, context.rng(), context.pool());
   report.notes.insert(report.notes.end(), warnings.begin(), warnings.end());
   write_file(s.save, to_json(threshold).dump(1) + "\n", context.force());
   save_report(s, report, events, context);
@@ -118,6 +117,7 @@ void run_apply(const Settings& s, stage::Context& context) {
                                              {"threshold", threshold.threshold},
                                              {"control_region", threshold.digest}}}});
   writer->on_acknowledged([&](std::uint64_t seq) { reader->acknowledge(seq); });
+  writer->relays(*reader);
   const std::string where = reader->where();
   const bool reporting = !s.report.empty() || !s.table.empty();
   std::vector<std::pair<std::uint64_t, Events>> parts;
@@ -161,8 +161,8 @@ void run_apply(const Settings& s, stage::Context& context) {
   for (const auto& [seq, part] : parts) events.add(part, where);
   std::vector<std::string> notes;
   const auto truth = truth_of_region(events, threshold, s.signal, s.background, where, notes);
-  Report report = make_report(events, truth, threshold, false, {static_cast<std::size_t>(s.replicas), static_cast<std::size_t>(s.bins)},
-                              context.rng(), context.pool());
+  Report report =
+      make_report(events, truth, threshold, false, {static_cast<std::size_t>(s.replicas), static_cast<std::size_t>(s.bins)}, context.rng(), context.pool());
   report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   if (digest.events > 0 && digest.text() == threshold.digest) {
     report.notes.push_back("these are the events that the threshold was fitted on: every figure is too good");

@@ -112,8 +112,15 @@ std::string cut_text(const Threshold& t) { return fmt::format("{} {} {:.6g}", t.
 json measured(const stats::Measured& m) { return {{"value", number(m.value)}, {"spread", to_json(m.spread)}}; }
 
 json yield_json(const Yield& y) {
-  return {{"name", y.name}, {"role", name_of(y.role)}, {"events", y.events}, {"selected_events", y.selected_events}, {"weight", y.weight},
-          {"selected", y.selected}, {"expected", number(y.expected)}, {"expected_error", number(y.expected_error)}, {"pull", number(y.pull)}};
+  return {{"name", y.name},
+          {"role", name_of(y.role)},
+          {"events", y.events},
+          {"selected_events", y.selected_events},
+          {"weight", y.weight},
+          {"selected", y.selected},
+          {"expected", number(y.expected)},
+          {"expected_error", number(y.expected_error)},
+          {"pull", number(y.pull)}};
 }
 
 // All signals together are in the JSON; for a reader each signal is enough.
@@ -194,16 +201,17 @@ std::optional<Truth> truth_of_region(const Events& events, const Threshold& thre
   for (std::size_t i = 0; i < cls.size(); ++i) others[events.process[i]] += cls[i] == Class::none;
   for (std::size_t p = 0; p < others.size(); ++p)
     if (others[p] > 0)
-      notes.push_back(fmt::format("process '{}' ({} events) was neither signal nor background at the fit and stays out of both: name it with --signal or --background",
-                                  events.processes[p], others[p]));
+      notes.push_back(
+          fmt::format("process '{}' ({} events) was neither signal nor background at the fit and stays out of both: name it with --signal or --background",
+                      events.processes[p], others[p]));
   const bool any_signal = std::find(cls.begin(), cls.end(), Class::signal) != cls.end();
   const bool any_background = std::find(cls.begin(), cls.end(), Class::background) != cls.end();
   if (!any_signal && !any_background) return std::nullopt;
   return truth;
 }
 
-Report make_report(const Events& events, const std::optional<Truth>& truth, const Threshold& threshold, bool control,
-                   const ReportOptions& options, const Rng& rng, Pool& pool) {
+Report make_report(const Events& events, const std::optional<Truth>& truth, const Threshold& threshold, bool control, const ReportOptions& options,
+                   const Rng& rng, Pool& pool) {
   Report report;
   report.control = control;
   report.threshold = threshold;
@@ -233,7 +241,10 @@ Report make_report(const Events& events, const std::optional<Truth>& truth, cons
     const auto first = std::find(events.process.begin(), events.process.end(), p) - events.process.begin();
     const Class c = cls[static_cast<std::size_t>(first)];  // with labels, that of its first event
     const auto known = threshold.processes.find(events.processes[p]);
-    report.processes.push_back(processes[p].result(events.processes[p], c == Class::signal ? Role::signal : c == Class::background ? Role::background : Role::other,
+    report.processes.push_back(processes[p].result(events.processes[p],
+                                                   c == Class::signal       ? Role::signal
+                                                   : c == Class::background ? Role::background
+                                                                            : Role::other,
                                                    known == threshold.processes.end() ? nullptr : &known->second));
   }
 
@@ -288,25 +299,49 @@ json to_json(const Report& r, const Events& events) {
     json points = json::array(), bins = json::array();
     for (std::size_t p = 0; p < row.points.size(); ++p) {
       const auto& w = row.points[p];
-      points.push_back({{"background_efficiency", w.limit}, {"measured", w.measured}, {"coarse", w.coarse}, {"signal_efficiency", number(w.signal)},
-                        {"spread", to_json(row.point_spread[p])}, {"background_passed", w.background_events}, {"threshold", number(w.threshold)}});
+      points.push_back({{"background_efficiency", w.limit},
+                        {"measured", w.measured},
+                        {"coarse", w.coarse},
+                        {"signal_efficiency", number(w.signal)},
+                        {"spread", to_json(row.point_spread[p])},
+                        {"background_passed", w.background_events},
+                        {"threshold", number(w.threshold)}});
     }
     for (const auto& b : row.bins)
-      bins.push_back({{"low", b.low}, {"high", b.high}, {"signal_events", b.signal_events}, {"background_events", b.background_events}, {"auc", measured(b.auc)}});
-    comparison.push_back({{"signal", row.signal}, {"score", row.score}, {"trivial", row.trivial}, {"orientation", stats::name_of(row.side)},
-                          {"signal_events", row.signal_events}, {"background_events", row.background_events}, {"auc", measured(row.auc)},
-                          {"working_points", points}, {"max_sic", number(row.max_sic)}, {"ks_distance", number(row.ks.distance)},
-                          {"ks_probability", number(row.ks.probability)}, {"bins_of_n_objects", bins}});
+      bins.push_back(
+          {{"low", b.low}, {"high", b.high}, {"signal_events", b.signal_events}, {"background_events", b.background_events}, {"auc", measured(b.auc)}});
+    comparison.push_back({{"signal", row.signal},
+                          {"score", row.score},
+                          {"trivial", row.trivial},
+                          {"orientation", stats::name_of(row.side)},
+                          {"signal_events", row.signal_events},
+                          {"background_events", row.background_events},
+                          {"auc", measured(row.auc)},
+                          {"working_points", points},
+                          {"max_sic", number(row.max_sic)},
+                          {"ks_distance", number(row.ks.distance)},
+                          {"ks_probability", number(row.ks.probability)},
+                          {"bins_of_n_objects", bins}});
   }
   for (const auto& p : r.purity)
     purity.push_back({{"signal", p.signal}, {"s", p.s}, {"b", p.b}, {"s_over_sqrt_b", number(p.s_over_sqrt_b)}, {"asimov", number(p.asimov)}});
   const std::vector<double>* score = events.find(r.threshold.score);
   for (const std::uint32_t i : r.anomalies)
-    anomalies.push_back({{"event_id", events.id[i]}, {"event_index", events.index[i]}, {"process", events.processes[events.process[i]]},
-                         {"weight", events.weight[i]}, {"score", (*score)[i]}});
-  return {{"region", r.control ? "control" : "signal"}, {"notes", r.notes}, {"score", r.threshold.score},
-          {"orientation", stats::name_of(r.threshold.side)}, {"threshold", r.threshold.threshold}, {"all", yield_json(r.all)},
-          {"processes", processes}, {"selected", purity}, {"comparison", comparison}, {"anomalies", anomalies}};
+    anomalies.push_back({{"event_id", events.id[i]},
+                         {"event_index", events.index[i]},
+                         {"process", events.processes[events.process[i]]},
+                         {"weight", events.weight[i]},
+                         {"score", (*score)[i]}});
+  return {{"region", r.control ? "control" : "signal"},
+          {"notes", r.notes},
+          {"score", r.threshold.score},
+          {"orientation", stats::name_of(r.threshold.side)},
+          {"threshold", r.threshold.threshold},
+          {"all", yield_json(r.all)},
+          {"processes", processes},
+          {"selected", purity},
+          {"comparison", comparison},
+          {"anomalies", anomalies}};
 }
 
 std::string to_text(const Report& r, const Events& events, std::size_t top) {
@@ -328,7 +363,8 @@ std::string to_text(const Report& r, const Events& events, std::size_t top) {
     if (weighted) out += fmt::format(", weight {} of {}", amount(r.all.selected), amount(r.all.weight));
     out += fmt::format(" ({})\n", percent(r.all.selected, r.all.weight));
     if (!r.control)
-      out += fmt::format("Expected    {} if every event were background; {:+.1f} standard deviations\n", rounded(r.all.expected, r.all.expected_error), r.all.pull);
+      out += fmt::format("Expected    {} if every event were background; {:+.1f} standard deviations\n", rounded(r.all.expected, r.all.expected_error),
+                         r.all.pull);
   } else {
     out += "\n";
   }
@@ -337,11 +373,14 @@ std::string to_text(const Report& r, const Events& events, std::size_t top) {
     for (const Yield& y : r.processes)
       table.add({shown(y.name), std::string(name_of(y.role)), amount(y.weight), amount(y.selected), percent(y.selected, y.weight),
                  r.control || std::isnan(y.expected) ? (r.control ? "" : "-") : rounded(y.expected, y.expected_error),
-                 r.control ? "" : std::isnan(y.pull) ? "-" : fmt::format("{:+.1f}", y.pull)});
+                 r.control            ? ""
+                 : std::isnan(y.pull) ? "-"
+                                      : fmt::format("{:+.1f}", y.pull)});
     out += "\n" + table.text();
   }
   for (const auto& p : r.purity)
-    out += fmt::format("  {}: S = {}, B = {}, S/sqrt(B) = {}, significance = {}\n", shown(p.signal), amount(p.s), amount(p.b), plain(p.s_over_sqrt_b, 2), plain(p.asimov, 2));
+    out += fmt::format("  {}: S = {}, B = {}, S/sqrt(B) = {}, significance = {}\n", shown(p.signal), amount(p.s), amount(p.b), plain(p.s_over_sqrt_b, 2),
+                       plain(p.asimov, 2));
   if (!r.comparison.empty()) comparison_text(out, r.comparison);
   for (const auto& note : r.notes) out += "\nNote: " + note + "\n";
   if (r.control || top == 0 || r.anomalies.empty()) return out;
@@ -359,8 +398,8 @@ std::string to_text(const Report& r, const Events& events, std::size_t top) {
   const std::size_t n = std::min(top, r.anomalies.size());
   for (std::size_t k = 0; k < n; ++k) {
     const std::uint32_t i = r.anomalies[k];
-    std::vector<std::string> line{std::to_string(k + 1), std::to_string(events.id[i]), std::to_string(events.index[i]), shown(events.processes[events.process[i]]),
-                                  fmt::format("{:.4f}", (*score)[i])};
+    std::vector<std::string> line{std::to_string(k + 1), std::to_string(events.id[i]), std::to_string(events.index[i]),
+                                  shown(events.processes[events.process[i]]), fmt::format("{:.4f}", (*score)[i])};
     for (const auto* v : extra) line.push_back(amount(std::round((*v)[i] * 10) / 10));
     table.add(line);
   }

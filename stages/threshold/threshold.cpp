@@ -72,9 +72,7 @@ class Keys {
   std::string where_, path_;
 };
 
-stats::Spread spread_of(const Keys& keys) {
-  return {keys.real("error"), keys.real("low"), keys.real("high"), keys.real("mean"), keys.count("replicas")};
-}
+stats::Spread spread_of(const Keys& keys) { return {keys.real("error"), keys.real("low"), keys.real("high"), keys.real("mean"), keys.count("replicas")}; }
 
 stats::Efficiency efficiency_of(const Keys& keys) {
   stats::Efficiency e;
@@ -97,8 +95,8 @@ std::string sub(const json& meta, const char* name) {
 void same(const std::string& what, const std::string& fitted, const std::string& stream, std::string_view where) {
   if (fitted == stream) return;
   const auto say = [](const std::string& s) { return s.empty() ? std::string("unknown") : s; };
-  fail(Exit::input, "{}: the threshold was fitted on scores of {} {}, this stream has {} {}: score both regions with one model, or fit again", where,
-       what, say(fitted), what, say(stream));
+  fail(Exit::input, "{}: the threshold was fitted on scores of {} {}, this stream has {} {}: score both regions with one model, or fit again", where, what,
+       say(fitted), what, say(stream));
 }
 
 }  // namespace
@@ -108,8 +106,8 @@ json to_json(const stats::Spread& s) {
   return {{"error", number(s.error)}, {"low", number(s.low)}, {"high", number(s.high)}, {"mean", number(s.mean)}, {"replicas", s.replicas}};
 }
 json to_json(const stats::Efficiency& e) {
-  return {{"value", number(e.value)}, {"error", number(e.error)}, {"low", number(e.interval.low)}, {"high", number(e.interval.high)},
-          {"passed_weight", e.passed}, {"total_weight", e.total}, {"passed", e.passed_events}, {"total", e.total_events}};
+  return {{"value", number(e.value)},  {"error", number(e.error)}, {"low", number(e.interval.low)}, {"high", number(e.interval.high)},
+          {"passed_weight", e.passed}, {"total_weight", e.total},  {"passed", e.passed_events},     {"total", e.total_events}};
 }
 
 std::string hex_of(const json& hash) {
@@ -134,7 +132,10 @@ json to_json(const Threshold& t) {
   json processes = json::object(), sides = json::object();
   for (const auto& [name, e] : t.processes) processes[name] = to_json(e);
   for (const auto& [name, side] : t.sides) sides[name] = stats::name_of(side);
-  json objective = {{"name", stats::name_of(t.objective)}, {"value", number(t.value)}, {"spread", to_json(t.value_spread)}, {"optimism", number(t.optimism)},
+  json objective = {{"name", stats::name_of(t.objective)},
+                    {"value", number(t.value)},
+                    {"spread", to_json(t.value_spread)},
+                    {"optimism", number(t.optimism)},
                     {"min_background", t.min_background}};
   if (t.objective == stats::Objective::background_efficiency) objective["background_efficiency"] = t.objective_argument;
   return {{"format", kFormat},
@@ -213,8 +214,8 @@ void same_origin(const Threshold& t, const Origin& stream, std::string_view wher
   same("model", t.origin.model, stream.model, where);
   same("codebook", t.origin.tokenizer, stream.tokenizer, where);
   if (t.origin.definition != stream.definition)
-    fail(Exit::input, "{}: the threshold was fitted on '{}' with {}, this stream has it with {}: score both regions with the same options, or fit again",
-         where, t.score, t.origin.definition.dump(), stream.definition.dump());
+    fail(Exit::input, "{}: the threshold was fitted on '{}' with {}, this stream has it with {}: score both regions with the same options, or fit again", where,
+         t.score, t.origin.definition.dump(), stream.definition.dump());
 }
 
 }  // namespace bl::threshold

@@ -19,9 +19,9 @@ namespace bl::threshold {
 // Where scores come from, as the metadata of the stream tells. Empty: the stream does not say.
 struct Origin {
   std::string schema, schema_hash;
-  std::string model;             // hash of the model that scored
-  std::string tokenizer;         // hash of the codebook
-  nlohmann::json definition;     // parameters of the score, e.g. {"k": 3}; null when it has none
+  std::string model;          // hash of the model that scored
+  std::string tokenizer;      // hash of the codebook
+  nlohmann::json definition;  // parameters of the score, e.g. {"k": 3}; null when it has none
 };
 // `score`: its name. The origin of a plain column (n_objects, ht, met) names no model: it does not depend on one.
 Origin origin_of(const wire::Hello& hello, const ScoreColumn& score);
@@ -31,21 +31,21 @@ struct Threshold {
   std::string score;
   stats::Side side = stats::Side::low;  // where anomalies are; the threshold itself is included
   double threshold = 0;
-  stats::Spread threshold_spread;       // of the bootstrap
+  stats::Spread threshold_spread;  // of the bootstrap
   stats::Objective objective = stats::Objective::youden;
-  double objective_argument = 0;        // background-efficiency: the limit
-  double value = 0;                     // of the objective at the threshold
+  double objective_argument = 0;  // background-efficiency: the limit
+  double value = 0;               // of the objective at the threshold
   stats::Spread value_spread;
-  double optimism = 0;                  // how much too good `value` is, for having been maximised; NaN when not known
+  double optimism = 0;  // how much too good `value` is, for having been maximised; NaN when not known
   double min_background = 0;
-  double auc = 0;                       // in the control region, with `side`; NaN without signal
+  double auc = 0;  // in the control region, with `side`; NaN without signal
   stats::Spread auc_spread;
 
   bool weighted = true;
   Truth truth;
-  stats::Efficiency background, signal;               // of the cut in the control region
-  std::map<std::string, stats::Efficiency> processes; // each process of the control region
-  std::map<std::string, stats::Side> sides;           // where each score of the stream has its signal in the control region
+  stats::Efficiency background, signal;                // of the cut in the control region
+  std::map<std::string, stats::Efficiency> processes;  // each process of the control region
+  std::map<std::string, stats::Side> sides;            // where each score of the stream has its signal in the control region
 
   std::uint64_t events = 0;
   std::string digest;  // order-free digest of the control region's events

@@ -172,8 +172,9 @@ TEST(Bootstrap, AucErrorEqualsDeLong) {
   const Ranking ranking(s.score, Side::high);
   Pool pool(2);
   std::vector<double> values(2000);
-  bootstrap(s.score.size(), values.size(), Rng(1, "test"), pool,
-            [&](std::size_t r, std::span<const std::uint8_t> times) { values[r] = auc(ranking, {s.cls, {}, times}); });
+  bootstrap(s.score.size(), values.size(), Rng(1, "test"), pool, [&](std::size_t r, std::span<const std::uint8_t> times) {
+    values[r] = auc(ranking, {s.cls, {}, times});
+  });
   const Spread sp = spread(values);
   const double expected = reference()["sample"]["auc error"];
   EXPECT_NEAR(sp.error / expected, 1.0, 0.06);  // 1.6 % of statistics, and the bootstrap's own bias of order 1/n
@@ -187,8 +188,9 @@ TEST(Bootstrap, DoesNotDependOnThreads) {
   std::vector<double> one(50), three(50);
   for (auto* values : {&one, &three}) {
     Pool pool(values == &one ? 1 : 3);
-    bootstrap(s.score.size(), values->size(), Rng(7, "test"), pool,
-              [&](std::size_t r, std::span<const std::uint8_t> times) { (*values)[r] = auc(ranking, {s.cls, s.weight, times}); });
+    bootstrap(s.score.size(), values->size(), Rng(7, "test"), pool, [&](std::size_t r, std::span<const std::uint8_t> times) {
+      (*values)[r] = auc(ranking, {s.cls, s.weight, times});
+    });
   }
   EXPECT_EQ(one, three);
 }

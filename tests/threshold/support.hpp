@@ -133,7 +133,8 @@ struct Outcome {
 // Runs a command line of the shell inside `folder`; the project's programs are on its PATH.
 inline Outcome run(const Folder& folder, const std::string& command) {
   const std::string out = folder / ".stdout", err = folder / ".stderr";
-  const std::string line = "cd '" + folder.path().string() + "' && PATH='" BEAMLINE_BIN_DIR "':\"$PATH\" && { " + command + "; } </dev/null >'" + out + "' 2>'" + err + "'";
+  const std::string line =
+      "cd '" + folder.path().string() + "' && PATH='" BEAMLINE_BIN_DIR "':\"$PATH\" && { " + command + "; } </dev/null >'" + out + "' 2>'" + err + "'";
   const int status = std::system(line.c_str());
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(out), read_file(err)};
 }
