@@ -369,7 +369,10 @@ std::string to_text(const Report& r, const Events& events, std::size_t top) {
     out += "\n";
   }
   if (!r.processes.empty()) {
-    Table table({"process", "role", "events", "selected", "fraction", r.control ? "" : "expected from the control region", r.control ? "" : "pull"}, 2);
+    const bool weighted = r.all.weight != static_cast<double>(r.all.events);
+    Table table({"process", "role", weighted ? "weight" : "events", "selected", "fraction", r.control ? "" : "expected from the control region",
+                 r.control ? "" : "pull"},
+                2);
     for (const Yield& y : r.processes)
       table.add({shown(y.name), std::string(name_of(y.role)), amount(y.weight), amount(y.selected), percent(y.selected, y.weight),
                  r.control || std::isnan(y.expected) ? (r.control ? "" : "-") : rounded(y.expected, y.expected_error),
