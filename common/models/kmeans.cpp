@@ -9,8 +9,8 @@
 namespace bl::models {
 namespace {
 
-constexpr std::size_t kBlock = 32;     // codes searched at once
-constexpr float kFarAway = 1e18f;      // its square is finite: never the nearest of finite, standardised points
+constexpr std::size_t kBlock = 32;  // codes searched at once
+constexpr float kFarAway = 1e18f;   // its square is finite: never the nearest of finite, standardised points
 constexpr std::size_t kMaxShards = 64;
 
 // The cut depends on the number of points alone.
@@ -29,8 +29,16 @@ struct Partial {
 class Fit {
  public:
   Fit(std::span<const float> points, std::size_t dims, std::span<const float> weights, const KmeansOptions& options, const Rng& rng, Pool& pool)
-      : points_(points), weights_(weights), dims_(dims), n_(points.size() / dims), options_(options), rng_(rng), pool_(pool), shards_(n_),
-        distance_(n_), partials_(shards_.count) {}
+      : points_(points),
+        weights_(weights),
+        dims_(dims),
+        n_(points.size() / dims),
+        options_(options),
+        rng_(rng),
+        pool_(pool),
+        shards_(n_),
+        distance_(n_),
+        partials_(shards_.count) {}
 
   KmeansResult run() {
     seed();
@@ -73,8 +81,8 @@ class Fit {
         shard_sums[s] = sum;
       });
       const double total = std::accumulate(shard_sums.begin(), shard_sums.end(), 0.0);
-      const std::size_t chosen = total > 0 ? draw(shard_sums, rng_.uniform(options_.stream, code) * total)
-                                           : static_cast<std::size_t>(rng_.below(n_, options_.stream, code));
+      const std::size_t chosen =
+          total > 0 ? draw(shard_sums, rng_.uniform(options_.stream, code) * total) : static_cast<std::size_t>(rng_.below(n_, options_.stream, code));
       std::copy_n(point(chosen), dims_, result_.centres.data() + code * dims_);
     }
   }
@@ -166,8 +174,7 @@ class Fit {
 
 }  // namespace
 
-KmeansResult kmeans(std::span<const float> points, std::size_t dims, std::span<const float> weights, const KmeansOptions& options,
-                    const Rng& rng, Pool& pool) {
+KmeansResult kmeans(std::span<const float> points, std::size_t dims, std::span<const float> weights, const KmeansOptions& options, const Rng& rng, Pool& pool) {
   check(dims > 0 && points.size() % dims == 0 && (weights.empty() || weights.size() == points.size() / dims), "k-means: shapes agree");
   const std::size_t n = points.size() / dims;
   if (options.codes == 0) fail(Exit::usage, "k-means with 0 codes; ask for at least 1");
@@ -187,8 +194,7 @@ std::uint32_t NearestCentre::find(const float* point, float* distance2) const {
   std::size_t code = 0;
   for (std::size_t first = 0; first < stride_; first += kBlock) {
     Block distance = (Eigen::Map<const Block>(columns_.data() + first) - point[0]).square();
-    for (std::size_t d = 1; d < dims_; ++d)
-      distance += (Eigen::Map<const Block>(columns_.data() + d * stride_ + first) - point[d]).square();
+    for (std::size_t d = 1; d < dims_; ++d) distance += (Eigen::Map<const Block>(columns_.data() + d * stride_ + first) - point[d]).square();
     const float lowest = distance.minCoeff();
     if (lowest >= best) continue;
     best = lowest;

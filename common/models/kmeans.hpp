@@ -15,24 +15,23 @@
 namespace bl::models {
 
 struct KmeansOptions {
-  std::size_t codes = 512;         // number of clusters, >= 1
+  std::size_t codes = 512;  // number of clusters, >= 1
   std::size_t max_iterations = 100;
-  double tolerance = 1e-5;         // stop when an iteration lowers the inertia by less than this fraction
-  std::uint64_t stream = 0;        // the `event` of every random number drawn: separates several fits with one rng
+  double tolerance = 1e-5;   // stop when an iteration lowers the inertia by less than this fraction
+  std::uint64_t stream = 0;  // the `event` of every random number drawn: separates several fits with one rng
 };
 
 struct KmeansResult {
-  std::vector<float> centres;      // [codes, dims]
-  std::vector<double> inertia;     // before each iteration, and after the last: sum of weight × squared distance to the
-                                   // nearest centre
+  std::vector<float> centres;         // [codes, dims]
+  std::vector<double> inertia;        // before each iteration, and after the last: sum of weight × squared distance to the
+                                      // nearest centre
   std::vector<std::uint64_t> counts;  // [codes] points nearest to each final centre
-  std::size_t reseeded = 0;        // clusters that lost all their points and were moved to the point that was farthest off
+  std::size_t reseeded = 0;           // clusters that lost all their points and were moved to the point that was farthest off
 };
 
 // points: [n, dims] row-major, finite. weights: empty (all 1), or n values > 0.
 // Throws Exit::input when n < codes.
-KmeansResult kmeans(std::span<const float> points, std::size_t dims, std::span<const float> weights,
-                    const KmeansOptions& options, const Rng& rng, Pool& pool);
+KmeansResult kmeans(std::span<const float> points, std::size_t dims, std::span<const float> weights, const KmeansOptions& options, const Rng& rng, Pool& pool);
 
 // Nearest centre of a point, the lowest index among equals. The centres are laid out [dims, codes] (column of one
 // feature after the other) so that the search runs in SIMD; make one per thread, or share one: it is read only.

@@ -10,14 +10,11 @@ namespace bl::models {
 namespace {
 
 constexpr std::pair<MaskMode, std::string_view> kModes[] = {
-    {MaskMode::one, "one"},         {MaskMode::each, "each"},       {MaskMode::fraction, "fraction"}, {MaskMode::ramp, "ramp"},
-    {MaskMode::hardest, "hardest"}, {MaskMode::softest, "softest"}, {MaskMode::rank, "rank"},         {MaskMode::knn, "knn"},
-    {MaskMode::radius, "radius"},   {MaskMode::type, "type"},
+    {MaskMode::one, "one"},         {MaskMode::each, "each"}, {MaskMode::fraction, "fraction"}, {MaskMode::ramp, "ramp"},     {MaskMode::hardest, "hardest"},
+    {MaskMode::softest, "softest"}, {MaskMode::rank, "rank"}, {MaskMode::knn, "knn"},           {MaskMode::radius, "radius"}, {MaskMode::type, "type"},
 };
 
-bool takes_extras(MaskMode mode) {
-  return mode == MaskMode::one || mode == MaskMode::each || mode == MaskMode::fraction || mode == MaskMode::ramp;
-}
+bool takes_extras(MaskMode mode) { return mode == MaskMode::one || mode == MaskMode::each || mode == MaskMode::fraction || mode == MaskMode::ramp; }
 
 bool maskable(const MaskOptions& options, std::uint8_t category) { return category > 0 || (options.extras && takes_extras(options.mode)); }
 
@@ -105,11 +102,9 @@ void validate(const MaskOptions& o) {
     fail(Exit::usage, "the ramp goes from {} to {}, both must be above 0 and at most 1", o.ramp_from, o.ramp_to);
   const bool counts = o.mode == MaskMode::hardest || o.mode == MaskMode::softest || o.mode == MaskMode::rank || o.mode == MaskMode::knn;
   if (counts && o.k == 0) fail(Exit::usage, "mode {} hides k tokens, and k is 0; give at least 1", name_of(o.mode));
-  if (o.mode == MaskMode::radius && !(o.radius > 0 && std::isfinite(o.radius)))
-    fail(Exit::usage, "the mask radius is {}, it must be above 0", o.radius);
+  if (o.mode == MaskMode::radius && !(o.radius > 0 && std::isfinite(o.radius))) fail(Exit::usage, "the mask radius is {}, it must be above 0", o.radius);
   if (o.mode == MaskMode::type && o.types.empty()) fail(Exit::usage, "mode type needs the categories to hide, e.g. b,m-,m+");
-  if (o.extras && !takes_extras(o.mode))
-    fail(Exit::usage, "mode {} never hides event-level tokens; modes one, each, fraction and ramp can", name_of(o.mode));
+  if (o.extras && !takes_extras(o.mode)) fail(Exit::usage, "mode {} never hides event-level tokens; modes one, each, fraction and ramp can", name_of(o.mode));
 }
 
 bool needs_directions(MaskMode mode) { return mode == MaskMode::knn || mode == MaskMode::radius; }
@@ -139,9 +134,7 @@ std::size_t draw_mask(const MaskOptions& options, const MaskInput& event, const 
   const std::size_t k = std::min<std::size_t>(options.k, n);
   switch (options.mode) {
     case MaskMode::one: return hide_range(draws.below(n), 1);
-    case MaskMode::each:
-      check(replica < n, "a replica for each maskable token");
-      return hide_range(replica, 1);
+    case MaskMode::each: check(replica < n, "a replica for each maskable token"); return hide_range(replica, 1);
     case MaskMode::fraction: return hide_fraction(options.fraction, candidates, draws, mask);
     case MaskMode::ramp: {
       const double t = std::clamp(key.progress, 0.0, 1.0);

@@ -32,12 +32,12 @@ std::vector<std::string> mask_modes();
 
 struct MaskOptions {
   MaskMode mode = MaskMode::one;
-  double fraction = 0.15;            // fraction: of the maskable tokens, in (0, 1]
+  double fraction = 0.15;                 // fraction: of the maskable tokens, in (0, 1]
   double ramp_from = 0.1, ramp_to = 1.0;  // ramp: fraction at progress 0 and 1
-  std::uint32_t k = 1;               // hardest, softest, rank: how many; knn: how many neighbours
-  double radius = 1.0;               // radius: ΔR
-  std::vector<std::uint8_t> types;   // type: categories (docs/tokens.md)
-  bool extras = false;               // one, each, fraction, ramp: event-level tokens (category 0) may be hidden too
+  std::uint32_t k = 1;                    // hardest, softest, rank: how many; knn: how many neighbours
+  double radius = 1.0;                    // radius: ΔR
+  std::vector<std::uint8_t> types;        // type: categories (docs/tokens.md)
+  bool extras = false;                    // one, each, fraction, ramp: event-level tokens (category 0) may be hidden too
 };
 
 // Throws Exit::usage when a parameter is out of range, or `types` is empty in mode type.
@@ -61,7 +61,7 @@ bool needs_directions(MaskMode mode);
 std::size_t replicas(const MaskOptions& options, std::span<const std::uint8_t> category);
 // Fills mask (one byte per token, 1 = hidden) and returns how many are hidden; 0 when the event has no maskable token.
 // replica: which copy, in mode each; 0 otherwise. rng: Rng(seed, "bl-mask").
-std::size_t draw_mask(const MaskOptions& options, const MaskInput& event, const MaskKey& key, std::size_t replica,
-                      const Rng& rng, std::span<std::uint8_t> mask);
+std::size_t draw_mask(const MaskOptions& options, const MaskInput& event, const MaskKey& key, std::size_t replica, const Rng& rng,
+                      std::span<std::uint8_t> mask);
 
 }  // namespace bl::models

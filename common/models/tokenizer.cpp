@@ -143,8 +143,7 @@ Binning uniform_bins(double low, double high, std::size_t bins) {
 Binning logarithmic_bins(double low, double high, std::size_t bins) {
   Binning b;
   const double n = static_cast<double>(bins);
-  for (std::size_t i = 0; i <= bins; ++i)
-    b.edges.push_back(i == 0 ? low : i == bins ? high : low * std::pow(high / low, static_cast<double>(i) / n));
+  for (std::size_t i = 0; i <= bins; ++i) b.edges.push_back(i == 0 ? low : i == bins ? high : low * std::pow(high / low, static_cast<double>(i) / n));
   for (std::size_t i = 0; i < bins; ++i) b.centres.push_back(std::sqrt(b.edges[i] * b.edges[i + 1]));
   return b;
 }
@@ -233,8 +232,8 @@ void validate(const Tokenizer& t) {
     }
     bounded(total);
     if (t.centres.size() != t.particle_tokens() * t.features() || t.mean.size() != t.features() || t.scale.size() != t.features())
-      fail(Exit::input, "the tokenizer has {} numbers in its centres, {} codes of {} features need {}", t.centres.size(), t.particle_tokens(),
-           t.features(), t.particle_tokens() * t.features());
+      fail(Exit::input, "the tokenizer has {} numbers in its centres, {} codes of {} features need {}", t.centres.size(), t.particle_tokens(), t.features(),
+           t.particle_tokens() * t.features());
     for (const float v : t.centres)
       if (!std::isfinite(v)) fail(Exit::input, "the tokenizer holds a centre that is not a finite number");
     for (std::size_t i = 0; i < t.features(); ++i)
@@ -309,8 +308,7 @@ Encoder::Encoder(Tokenizer tokenizer, Unknown unknown) : tokenizer_(std::move(to
   for (std::size_t i = 0; i < t.categories.size(); ++i)
     for (const double pt : t.pt[i].centres)
       for (const double eta : t.eta.centres)
-        for (const double phi : t.phi.centres)
-          table_[token++] = {t.categories[i], static_cast<float>(pt), static_cast<float>(eta), static_cast<float>(phi)};
+        for (const double phi : t.phi.centres) table_[token++] = {t.categories[i], static_cast<float>(pt), static_cast<float>(eta), static_cast<float>(phi)};
 }
 
 std::int32_t Encoder::particle(std::uint8_t category, double pt, double eta, double phi) const {
@@ -380,8 +378,7 @@ void Encoder::encode(const Event& event, Tokens& out, Tally& tally) const {
     ++known;
     if (rank == t.max_particles) continue;
     const Direction d = to_frame(t.frame, event, static_cast<double>(event.eta[i]), static_cast<double>(event.phi[i]));
-    const std::int32_t token =
-        particle(category, static_cast<double>(event.pt[i]), static_cast<double>(d.eta), static_cast<double>(d.phi), tally);
+    const std::int32_t token = particle(category, static_cast<double>(event.pt[i]), static_cast<double>(d.eta), static_cast<double>(d.phi), tally);
     put(token, rank++, category, event.pt[i], event.eta[i], event.phi[i]);
   }
   ++tally.events;

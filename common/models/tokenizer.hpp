@@ -21,9 +21,9 @@
 namespace bl::models {
 
 // Categories of particles, as in the column `category` of tokens/1.
-inline constexpr std::uint8_t kCategories = 10;  // 1 j, 2 b, 3 e-, 4 e+, 5 m-, 6 m+, 7 g, 8 tau-, 9 tau+, 10 constituent
-std::string_view category_name(std::uint8_t category);       // "j"; "?" outside 1…10
-std::uint8_t category_named(std::string_view name);          // throws Exit::usage and lists the names
+inline constexpr std::uint8_t kCategories = 10;                        // 1 j, 2 b, 3 e-, 4 e+, 5 m-, 6 m+, 7 g, 8 tau-, 9 tau+, 10 constituent
+std::string_view category_name(std::uint8_t category);                 // "j"; "?" outside 1…10
+std::uint8_t category_named(std::string_view name);                    // throws Exit::usage and lists the names
 std::string category_names(std::span<const std::uint8_t> categories);  // "j, b, e-"
 
 enum class TokenizerKind { formula, quantile, kmeans };
@@ -67,36 +67,36 @@ struct FitRecord {
   std::uint64_t events = 0, particles = 0;  // seen
   std::uint64_t sampled_events = 0;         // used: fewer than seen when the input exceeded the limit
   std::uint64_t seed = 0;
-  std::string digest;                       // order-free digest of the input
-  std::string history;                      // JSON: the history chain of the input, and this fit
-  std::vector<std::uint64_t> counts;        // [vocabulary] unigram counts over the sample
+  std::string digest;                 // order-free digest of the input
+  std::string history;                // JSON: the history chain of the input, and this fit
+  std::vector<std::uint64_t> counts;  // [vocabulary] unigram counts over the sample
 };
 
 struct Tokenizer {
   TokenizerKind kind = TokenizerKind::formula;
-  std::string input = "objects/1";          // schema of the events it reads
-  std::vector<std::uint8_t> categories;     // the category of id 1, 2, …
+  std::string input = "objects/1";       // schema of the events it reads
+  std::vector<std::uint8_t> categories;  // the category of id 1, 2, …
   Frame frame = Frame::absolute;
-  std::uint32_t max_particles = 18;         // the hardest so many of an event are kept
-  double btag = 0.5;                        // a jet with at least this b-tag is a b
+  std::uint32_t max_particles = 18;  // the hardest so many of an event are kept
+  double btag = 0.5;                 // a jet with at least this b-tag is a b
 
   // formula, quantile: token = (id−1)·Npt·Neta·Nphi + (pt−1)·Neta·Nphi + (eta−1)·Nphi + phi, all 1-based.
   // kmeans: one bin each, the range of the entries it was fitted on.
-  std::vector<Binning> pt;                  // one for each category, of the same number of bins
+  std::vector<Binning> pt;  // one for each category, of the same number of bins
   Binning eta, phi;
 
   // kmeans: the codes of category i are consecutive, in the order of `categories`.
-  std::vector<std::uint32_t> codes;         // number of codes of each category
-  std::vector<float> centres;               // [sum of codes, features()], standardised
-  std::vector<float> mean, scale;           // [features()]: feature = (raw − mean) / scale
+  std::vector<std::uint32_t> codes;  // number of codes of each category
+  std::vector<float> centres;        // [sum of codes, features()], standardised
+  std::vector<float> mean, scale;    // [features()]: feature = (raw − mean) / scale
 
   std::vector<ExtraBinning> extras;
   FitRecord fit;
 
   std::size_t features() const { return frame == Frame::jet ? 3 : 4; }  // log pt, eta, phi; or log pt, eta, sin phi, cos phi
-  std::size_t particle_tokens() const;                // P
-  std::size_t vocabulary() const;                     // P + E + 4
-  std::int32_t extra_first(std::size_t extra) const;  // first id of extra number `extra`
+  std::size_t particle_tokens() const;                                  // P
+  std::size_t vocabulary() const;                                       // P + E + 4
+  std::int32_t extra_first(std::size_t extra) const;                    // first id of extra number `extra`
   std::int32_t start_id() const { return static_cast<std::int32_t>(vocabulary()) - 3; }
   std::int32_t stop_id() const { return static_cast<std::int32_t>(vocabulary()) - 2; }
   std::int32_t mask_id() const { return static_cast<std::int32_t>(vocabulary()) - 1; }
@@ -112,8 +112,8 @@ struct Event {
   std::uint64_t index = 0;  // event_index, for messages and random numbers
   std::span<const std::uint8_t> category;
   std::span<const float> pt, eta, phi;
-  double axis_eta = 0, axis_phi = 0;       // of the jet
-  std::array<float, kExtras> extras{};     // by Extra
+  double axis_eta = 0, axis_phi = 0;    // of the jet
+  std::array<float, kExtras> extras{};  // by Extra
 };
 
 // eta and phi in the frame, phi in [−kPi, kPi].
@@ -130,7 +130,7 @@ void raw_features(Frame frame, double pt, double eta, double phi, float* out);
 
 // What a token stands for.
 struct Decoded {
-  std::uint8_t category = 0;  // 0 unless the token is a particle's
+  std::uint8_t category = 0;       // 0 unless the token is a particle's
   float pt = 0, eta = 0, phi = 0;  // eta and phi in the frame
 };
 
@@ -172,10 +172,10 @@ class Encoder {
   friend class Tally;
   Tokenizer tokenizer_;
   Unknown unknown_;
-  std::array<std::int16_t, kCategories + 1> slot_{};   // index in `categories`, or −1
-  std::vector<NearestCentre> nearest_;                 // kmeans: one for each category
-  std::vector<std::int32_t> first_code_;               // kmeans: first id of each category
-  std::vector<Decoded> table_;                         // [vocabulary]
+  std::array<std::int16_t, kCategories + 1> slot_{};  // index in `categories`, or −1
+  std::vector<NearestCentre> nearest_;                // kmeans: one for each category
+  std::vector<std::int32_t> first_code_;              // kmeans: first id of each category
+  std::vector<Decoded> table_;                        // [vocabulary]
 };
 
 // Order-free sums: merging in any order gives the same bits.
@@ -185,15 +185,15 @@ class ErrorTally {
   void merge(const ErrorTally& other);
   std::uint64_t entries() const { return entries_; }
   double mean() const;
-  double std() const;          // around the mean
-  double quantile68() const;   // of |error|, to 1 %
+  double std() const;         // around the mean
+  double quantile68() const;  // of |error|, to 1 %
 
  private:
   static constexpr double kUnit = 0x1p40;
   static constexpr double kLowest = 1e-6;
   static constexpr int kPerDecade = 200, kDecades = 10;
   std::uint64_t entries_ = 0;
-  __int128_t sum_ = 0, squares_ = 0;  // in units of 2^-40
+  __int128_t sum_ = 0, squares_ = 0;      // in units of 2^-40
   std::vector<std::uint64_t> histogram_;  // of |error|, logarithmic
 };
 
@@ -203,13 +203,13 @@ class Tally {
   explicit Tally(const Encoder& encoder, bool errors = true);  // errors: also compare each particle with its decoded self
   void merge(const Tally& other);
 
-  std::uint64_t events = 0, particles = 0;                     // before the cut on multiplicity
-  std::uint64_t truncated_events = 0, truncated_particles = 0; // beyond max_particles
-  std::uint64_t unknown = 0;                                   // of a category without tokens
+  std::uint64_t events = 0, particles = 0;                                  // before the cut on multiplicity
+  std::uint64_t truncated_events = 0, truncated_particles = 0;              // beyond max_particles
+  std::uint64_t unknown = 0;                                                // of a category without tokens
   std::array<std::uint64_t, 2> pt_outside{}, eta_outside{}, phi_outside{};  // below, above the binned range
   std::array<std::array<std::uint64_t, 2>, kExtras> extra_outside{};        // by Extra
-  std::vector<std::uint64_t> used;                             // [vocabulary]
-  ErrorTally pt_error, eta_error, phi_error;                   // (decoded − true)/true for pt; decoded − true, phi wrapped
+  std::vector<std::uint64_t> used;                                          // [vocabulary]
+  ErrorTally pt_error, eta_error, phi_error;                                // (decoded − true)/true for pt; decoded − true, phi wrapped
 
  private:
   friend class Encoder;
@@ -218,10 +218,10 @@ class Tally {
 
 // Figures of merit of a set of unigram counts. Entropies in nats.
 struct Usage {
-  std::uint64_t tokens = 0;       // all, with event-level ones
-  std::size_t codes = 0;          // P
-  std::size_t used = 0, dead = 0; // of the particle codes
-  double perplexity = 0;          // exp(entropy of the particle codes)
+  std::uint64_t tokens = 0;                  // all, with event-level ones
+  std::size_t codes = 0;                     // P
+  std::size_t used = 0, dead = 0;            // of the particle codes
+  double perplexity = 0;                     // exp(entropy of the particle codes)
   double particle_entropy = 0, entropy = 0;  // of particle codes alone; of all tokens
 };
 Usage usage(const Tokenizer& tokenizer, std::span<const std::uint64_t> counts);

@@ -19,9 +19,7 @@ constexpr std::uint32_t kMaxCodes = 1u << 20;
 struct Range {
   double pt_low, pt_high, eta, phi;
 };
-Range default_range(Frame frame) {
-  return frame == Frame::jet ? Range{0.5, 500, 0.8, 0.8} : Range{15, 1000, 3, kPi};
-}
+Range default_range(Frame frame) { return frame == Frame::jet ? Range{0.5, 500, 0.8, 0.8} : Range{15, 1000, 3, kPi}; }
 
 // Bins between two rising ends; a range of no width is widened, so that a constant quantity still has its bin.
 Binning spread(double low, double high) {
@@ -108,7 +106,8 @@ void validate(const FitOptions& o) {
   double below = std::max(1.0 - 1.0 / o.pt_bins, o.extras.empty() ? 0.0 : 1.0 - 1.0 / o.extra_bins);
   for (const double q : o.tails) {
     if (o.kind == TokenizerKind::formula) fail(Exit::usage, "tails are fitted: they need quantile or kmeans, the formula has fixed edges");
-    if (!(q > below) || !(q < 1)) fail(Exit::usage, "the tail quantile {} must lie above {}, where the last bin (or the tail before) begins, and below 1", q, below);
+    if (!(q > below) || !(q < 1))
+      fail(Exit::usage, "the tail quantile {} must lie above {}, where the last bin (or the tail before) begins, and below 1", q, below);
     below = q;
   }
   if (o.kind == TokenizerKind::kmeans) {
@@ -123,9 +122,7 @@ void validate(const FitOptions& o) {
   if (o.limit < 1000) fail(Exit::usage, "the fit may hold {} particles, give it at least 1000", o.limit);
 }
 
-FitSample::FitSample(const FitOptions& options, const Rng& rng, Unknown unknown) : options_(options), rng_(rng), unknown_(unknown) {
-  validate(options);
-}
+FitSample::FitSample(const FitOptions& options, const Rng& rng, Unknown unknown) : options_(options), rng_(rng), unknown_(unknown) { validate(options); }
 
 void FitSample::add(const Event& event) {
   ++events_seen_;
@@ -138,8 +135,8 @@ void FitSample::add(const Event& event) {
     const bool knows = known(event.category[i]);
     if (!knows) {
       if (unknown_ == Unknown::error)
-        fail(Exit::input, "event {}, object {}: category {} is not one of those to tokenize ({}); name it too, or choose --unknown token or drop",
-             event.index, i, category_name(event.category[i]), category_names(options_.categories));
+        fail(Exit::input, "event {}, object {}: category {} is not one of those to tokenize ({}); name it too, or choose --unknown token or drop", event.index,
+             i, category_name(event.category[i]), category_names(options_.categories));
       ++unknown_seen_;
       if (unknown_ == Unknown::drop) continue;
     }
@@ -239,8 +236,7 @@ class Fitter {
 
   void quantiles() {
     const auto need = std::max({o_.pt_bins, o_.eta_bins, o_.phi_bins});
-    if (s_.particles() < need)
-      fail(Exit::input, "{} particles cannot fill {} quantile bins; give more events or ask for fewer bins", s_.particles(), need);
+    if (s_.particles() < need) fail(Exit::input, "{} particles cannot fill {} quantile bins; give more events or ask for fewer bins", s_.particles(), need);
     const auto all = sorted(s_.pt_);
     const Binning shared = quantile_bins(all, o_.pt_bins, o_.tails);
     for (const auto c : o_.categories) {
@@ -252,8 +248,8 @@ class Fitter {
       Binning bins = shared;
       centre_on(bins, values);
       t_.pt.push_back(bins);
-      notes_.push_back(fmt::format("{} has {} entries, fewer than {}: it takes the pt edges of all categories together", category_name(c),
-                                   values.size(), kEntriesPerBin * o_.pt_bins));
+      notes_.push_back(fmt::format("{} has {} entries, fewer than {}: it takes the pt edges of all categories together", category_name(c), values.size(),
+                                   kEntriesPerBin * o_.pt_bins));
     }
     t_.eta = quantile_bins(sorted(s_.eta_), o_.eta_bins);
     const auto phi = sorted(s_.phi_);

@@ -18,16 +18,16 @@ struct FitOptions {
   Frame frame = Frame::absolute;
   std::uint32_t max_particles = 18;
   double btag = 0.5;
-  std::uint32_t pt_bins = 5, eta_bins = 5, phi_bins = 5;     // formula, quantile
-  std::vector<double> pt_edges, eta_edges, phi_edges;        // formula: instead of the default ranges; they set the bins
-  std::uint32_t codes = 512, iterations = 50;                // kmeans
-  bool weight_by_sqrt_pt = false;                            // kmeans
+  std::uint32_t pt_bins = 5, eta_bins = 5, phi_bins = 5;  // formula, quantile
+  std::vector<double> pt_edges, eta_edges, phi_edges;     // formula: instead of the default ranges; they set the bins
+  std::uint32_t codes = 512, iterations = 50;             // kmeans
+  bool weight_by_sqrt_pt = false;                         // kmeans
   // quantile (pt, met, ht) and kmeans (met, ht): the last bin is cut at these quantiles too, e.g. {0.99, 0.999}, so that
   // rare hard values have tokens of their own: in bins of equal population they would be as common as any other value.
   std::vector<double> tails;
   std::vector<Extra> extras;
-  std::uint32_t extra_bins = 10;                             // of met, met_phi and ht
-  std::uint64_t limit = 2'000'000;                           // particles held for the fit
+  std::uint32_t extra_bins = 10;    // of met, met_phi and ht
+  std::uint64_t limit = 2'000'000;  // particles held for the fit
 };
 // Throws Exit::usage when options contradict each other or are out of range.
 void validate(const FitOptions& options);
@@ -65,10 +65,10 @@ class FitSample {
 };
 
 struct Fitted {
-  Tokenizer tokenizer;                  // its `fit` has events, particles, sampled_events and counts
-  Tally tally;                          // of encoding the sample; the counts of events, particles, cuts are of all that was seen
-  std::vector<std::string> notes;       // what a user should know: categories without entries, shared edges …
-  std::vector<double> inertia;          // kmeans: mean squared distance to the nearest centre, standardised, by category
+  Tokenizer tokenizer;             // its `fit` has events, particles, sampled_events and counts
+  Tally tally;                     // of encoding the sample; the counts of events, particles, cuts are of all that was seen
+  std::vector<std::string> notes;  // what a user should know: categories without entries, shared edges …
+  std::vector<double> inertia;     // kmeans: mean squared distance to the nearest centre, standardised, by category
 };
 
 // Throws Exit::input when the sample is empty or too small for the codes asked for.

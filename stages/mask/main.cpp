@@ -46,7 +46,9 @@ int main(int argc, char** argv) {
     bl::mask::Counts counts;
     context.transform(
         "masked/1", [&](bl::Batch batch) { return bl::mask::apply(batch, settings, rng, counts); },
-        [&](const bl::wire::Hello&) { return nlohmann::json{{"mask", bl::mask::metadata(settings, context.seed())}}; });
+        [&](const bl::wire::Hello&) {
+          return nlohmann::json{{"mask", bl::mask::metadata(settings, context.seed())}};
+        });
     const auto summary = bl::mask::report(counts);
     if (!report.empty()) bl::write_file(report, summary.dump(1) + "\n", context.force());
     bl::log::info("{} of {} tokens hidden in {} events ({} read, {} without a target)", counts.masked.load(), counts.tokens.load(), counts.events_out.load(),

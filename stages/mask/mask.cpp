@@ -29,7 +29,8 @@ Copies copies_of(const Batch& batch, std::span<const std::uint32_t> offsets, std
   }
   const std::uint64_t before = offsets[batch.events];
   if (before > 0 && static_cast<double>(batch.bytes()) * static_cast<double>(tokens) / static_cast<double>(before) > static_cast<double>(kMaxBytes))
-    fail(Exit::input, "batch {}: every token of {} events in turn makes {} tokens, more than a batch can hold; write the tokens in smaller batches (bl-shuffle --batch)",
+    fail(Exit::input,
+         "batch {}: every token of {} events in turn makes {} tokens, more than a batch can hold; write the tokens in smaller batches (bl-shuffle --batch)",
          batch.seq, batch.events, tokens);
   return c;
 }
@@ -120,10 +121,9 @@ nlohmann::json metadata(const Settings& settings, std::uint64_t seed) {
 nlohmann::json report(const Counts& counts) {
   nlohmann::json by_category = nlohmann::json::object();
   for (std::size_t c = 0; c < counts.masked_of.size(); ++c)
-    if (const auto n = counts.masked_of[c].load(); n > 0)
-      by_category[c == 0 ? "event" : std::string(models::category_name(static_cast<std::uint8_t>(c)))] = n;
-  return {{"events_in", counts.events_in.load()},   {"events_out", counts.events_out.load()}, {"tokens", counts.tokens.load()},
-          {"masked", counts.masked.load()},         {"without_target", counts.without_target.load()}, {"masked_by_category", by_category}};
+    if (const auto n = counts.masked_of[c].load(); n > 0) by_category[c == 0 ? "event" : std::string(models::category_name(static_cast<std::uint8_t>(c)))] = n;
+  return {{"events_in", counts.events_in.load()}, {"events_out", counts.events_out.load()},         {"tokens", counts.tokens.load()},
+          {"masked", counts.masked.load()},       {"without_target", counts.without_target.load()}, {"masked_by_category", by_category}};
 }
 
 }  // namespace bl::mask

@@ -19,8 +19,8 @@ struct Settings {
 // Sums that do not depend on the order of the batches.
 struct Counts {
   std::atomic<std::uint64_t> events_in{0}, events_out{0};
-  std::atomic<std::uint64_t> tokens{0}, masked{0};  // of what is written
-  std::atomic<std::uint64_t> without_target{0};     // written events in which nothing is hidden
+  std::atomic<std::uint64_t> tokens{0}, masked{0};          // of what is written
+  std::atomic<std::uint64_t> without_target{0};             // written events in which nothing is hidden
   std::array<std::atomic<std::uint64_t>, 256> masked_of{};  // by category, 0 for event-level tokens
 };
 

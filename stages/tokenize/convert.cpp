@@ -278,7 +278,8 @@ Batch decode(const Batch& batch, const models::Encoder& encoder, std::uint64_t& 
         not_particles += special;
         continue;
       }
-      const auto direction = models::from_frame(t.frame, 0, whole ? static_cast<double>(met_phi[e]) : 0, static_cast<double>(d.eta), static_cast<double>(d.phi));
+      const auto direction =
+          models::from_frame(t.frame, 0, whole ? static_cast<double>(met_phi[e]) : 0, static_cast<double>(d.eta), static_cast<double>(d.phi));
       event.category.push_back(d.category);
       event.pt.push_back(d.pt);
       event.eta.push_back(direction.eta);

@@ -18,9 +18,7 @@ void put_bins(store::Output& file, const std::string& group, const Binning& bins
   file.write(group + "/centres", bins.centres);
 }
 
-Binning get_bins(const store::Input& file, const std::string& group) {
-  return {file.read<double>(group + "/edges"), file.read<double>(group + "/centres")};
-}
+Binning get_bins(const store::Input& file, const std::string& group) { return {file.read<double>(group + "/edges"), file.read<double>(group + "/centres")}; }
 
 template <class Enum, std::size_t N>
 Enum named(std::string_view text, const Enum (&values)[N], std::string_view what) {

@@ -55,7 +55,8 @@ void check_options(const Options& o) {
                        o.phi_edges != d.phi_edges || o.phi != d.phi || o.weights != d.weights || o.max_objects != d.max_objects || o.pt_bins != d.pt_bins ||
                        o.eta_bins != d.eta_bins || o.phi_bins != d.phi_bins || o.codes != d.codes || o.iterations != d.iterations ||
                        o.extra_bins != d.extra_bins || o.tails != d.tails || o.btag != d.btag || o.fit_limit != d.fit_limit;
-  if (fitting) bl::fail(Exit::usage, "--with takes its bins, codes and categories from the file; options of the fit have no meaning there, only --unknown and --report");
+  if (fitting)
+    bl::fail(Exit::usage, "--with takes its bins, codes and categories from the file; options of the fit have no meaning there, only --unknown and --report");
 }
 
 models::FitOptions fit_options(const Options& o, const std::string& schema) {
@@ -70,8 +71,7 @@ models::FitOptions fit_options(const Options& o, const std::string& schema) {
   }
   for (const auto& name : o.categories) f.categories.push_back(models::category_named(name));
   for (const auto c : f.categories)
-    if ((c == models::kCategories) != jets)
-      bl::fail(Exit::usage, "category {} cannot occur in {}", models::category_name(c), schema);
+    if ((c == models::kCategories) != jets) bl::fail(Exit::usage, "category {} cannot occur in {}", models::category_name(c), schema);
   if (jets) {
     if (o.phi == "absolute") bl::fail(Exit::usage, "--phi absolute: constituents of jets are always taken relative to the jet's axis");
     f.frame = models::Frame::jet;
@@ -153,7 +153,8 @@ void apply(bl::stage::Context& context, const Options& o) {
       "tokens/1", [&](bl::Batch batch) { return bl::tokenize::encode(batch, encoder, unknown_of(o), !o.report.empty(), total, lock); },
       [&](const bl::wire::Hello& hello) {
         if (hello.schema == "tokens/1") bl::fail(Exit::usage, "{} holds tokens already; add --decode to turn them back", context.in());
-        if (hello.schema != t.input) bl::fail(Exit::input, "'{}' tokenizes {}, and {} holds {}; fit a tokenizer on such events", o.with, t.input, context.in(), hello.schema);
+        if (hello.schema != t.input)
+          bl::fail(Exit::input, "'{}' tokenizes {}, and {} holds {}; fit a tokenizer on such events", o.with, t.input, context.in(), hello.schema);
         return nlohmann::json{{"tokenizer", bl::tokenize::metadata(t)}};
       });
   if (total.truncated_particles > 0)
@@ -175,7 +176,9 @@ void decode(bl::stage::Context& context, const Options& o) {
         const std::string mine = bl::hex(t.hash());
         const std::string theirs = known != hello.meta.end() && known->is_object() ? known->value("hash", std::string()) : std::string();
         if (theirs.empty()) bl::fail(Exit::input, "{} does not say which codebook its tokens come from, so '{}' cannot decode them", context.in(), o.with);
-        if (theirs != mine) bl::fail(Exit::input, "{} holds tokens of codebook {}, and '{}' is codebook {}; decode with the tokenizer that made them", context.in(), theirs, o.with, mine);
+        if (theirs != mine)
+          bl::fail(Exit::input, "{} holds tokens of codebook {}, and '{}' is codebook {}; decode with the tokenizer that made them", context.in(), theirs,
+                   o.with, mine);
         return nlohmann::json::object();
       });
   if (lost > 0) bl::log::warn("{} tokens stand for no particle (unknown, start, stop or mask) and were left out", lost);
@@ -195,7 +198,8 @@ int main(int argc, char** argv) {
   program.option("--unknown", o.unknown, "Objects whose category has no tokens: stop, give them token 0, or leave them out").one_of({"error", "token", "drop"});
   program.option("--categories", o.categories, "Categories with tokens, in the order of their ids: j,b,e-,e+,m-,m+,g,tau-,tau+ (default: all)");
   program.option("--max-objects", o.max_objects, "Keep the hardest so many particles of an event (0: 18 objects, 128 constituents)").range(0, 65530);
-  program.option("--phi", o.phi, "phi of objects relative to that of MET, or absolute (auto: absolute for the formula)").one_of({"auto", "relative", "absolute"});
+  program.option("--phi", o.phi, "phi of objects relative to that of MET, or absolute (auto: absolute for the formula)")
+      .one_of({"auto", "relative", "absolute"});
   program.option("--pt-bins", o.pt_bins, "Bins in pt").range(1, 4096);
   program.option("--eta-bins", o.eta_bins, "Bins in eta").range(1, 4096);
   program.option("--phi-bins", o.phi_bins, "Bins in phi").range(1, 4096);
@@ -211,7 +215,8 @@ int main(int argc, char** argv) {
   program.option("--btag", o.btag, "A jet with at least this b-tag is a b").range(0, 1);
   program.option("--fit-limit", o.fit_limit, "Particles held for a fit; beyond it a random half, quarter … of the events is used").range(1000, 1e9);
   program.example("bl-tokenize --fit formula --in events.bl --save tok.h5", "the formula of 5 bins a property, with a report");
-  program.example("bl-tokenize --fit quantile --extra n_jets,n_bjets,n_leptons,ht --in events.bl --save tok.h5", "bins of equal population, phi relative to MET, counts as tokens");
+  program.example("bl-tokenize --fit quantile --extra n_jets,n_bjets,n_leptons,ht --in events.bl --save tok.h5",
+                  "bins of equal population, phi relative to MET, counts as tokens");
   program.example("bl-tokenize --with tok.h5 --in events.bl --out tokens.bl", "apply it");
   program.example("bl-tokenize --with tok.h5 --decode --in tokens.bl --out decoded.bl", "and back");
   program.note("Fitting", "A tokenizer learns from every event of its input: give it training events only. --fit writes no stream; its report goes to stdout.");

@@ -13,9 +13,7 @@ namespace {
 
 using models::TokenizerKind;
 
-nlohmann::json errors(const models::ErrorTally& e) {
-  return {{"mean", e.mean()}, {"std", e.std()}, {"quantile68", e.quantile68()}, {"entries", e.entries()}};
-}
+nlohmann::json errors(const models::ErrorTally& e) { return {{"mean", e.mean()}, {"std", e.std()}, {"quantile68", e.quantile68()}, {"entries", e.entries()}}; }
 
 nlohmann::json sides(const std::array<std::uint64_t, 2>& counts) { return {{"below", counts[0]}, {"above", counts[1]}}; }
 
@@ -51,8 +49,15 @@ nlohmann::json report(const models::Tokenizer& t, const models::Tally& tally, co
   auto codes = nlohmann::json::array();
   for (std::size_t id = 0; id < tally.used.size(); ++id)
     if (tally.used[id] > 0) codes.push_back({id, tally.used[id]});
-  return {{"tokenizer", {{"hash", hex(t.hash())}, {"kind", name_of(t.kind)}, {"input", t.input}, {"frame", name_of(t.frame)}, {"vocabulary", t.vocabulary()},
-                         {"max_particles", t.max_particles}, {"edges", edges}, {"extras", extras}}},
+  return {{"tokenizer",
+           {{"hash", hex(t.hash())},
+            {"kind", name_of(t.kind)},
+            {"input", t.input},
+            {"frame", name_of(t.frame)},
+            {"vocabulary", t.vocabulary()},
+            {"max_particles", t.max_particles},
+            {"edges", edges},
+            {"extras", extras}}},
           {"events", tally.events},
           {"particles", tally.particles},
           {"truncated", {{"events", tally.truncated_events}, {"particles", tally.truncated_particles}}},
@@ -76,27 +81,30 @@ std::string table(const nlohmann::json& r) {
   const auto& c = r["codes"];
   out += fmt::format("codes            {}: {} used, {} dead, perplexity {:.1f}\n", c["all"].get<std::size_t>(), c["used"].get<std::size_t>(),
                      c["dead"].get<std::size_t>(), c["perplexity"].get<double>());
-  out += fmt::format("unigram entropy  {:.4f} nat a token ({:.4f} particles alone)\n", r["entropy"]["unigram"].get<double>(), r["entropy"]["particles"].get<double>());
+  out += fmt::format("unigram entropy  {:.4f} nat a token ({:.4f} particles alone)\n", r["entropy"]["unigram"].get<double>(),
+                     r["entropy"]["particles"].get<double>());
   out += "after decoding          mean       std   68 % within   below   above range\n";
   for (const auto& [key, name, side] : {std::tuple("pt_relative", "pt, relative", "pt"), std::tuple("eta", "eta", "eta"), std::tuple("phi", "phi", "phi")}) {
     const auto& e = r["error"][key];
     const auto& o = r["outside"][side];
-    out += fmt::format("  {:<14} {:>11.4f} {:>9.4f} {:>13.4f} {:>7} {:>7}\n", name, e["mean"].get<double>(), e["std"].get<double>(), e["quantile68"].get<double>(),
-                       o["below"].get<std::uint64_t>(), o["above"].get<std::uint64_t>());
+    out += fmt::format("  {:<14} {:>11.4f} {:>9.4f} {:>13.4f} {:>7} {:>7}\n", name, e["mean"].get<double>(), e["std"].get<double>(),
+                       e["quantile68"].get<double>(), o["below"].get<std::uint64_t>(), o["above"].get<std::uint64_t>());
   }
   if (t["kind"] != name_of(TokenizerKind::kmeans)) {
     // the same pt edges for many categories are one line
     std::vector<std::pair<std::string, std::string>> lines;
     for (const auto& [category, edges] : t["edges"]["pt"].items()) {
       const std::string text = list(edges);
-      if (auto same = std::find_if(lines.begin(), lines.end(), [&](const auto& l) { return l.second == text; }); same != lines.end()) same->first += " " + category;
+      if (auto same = std::find_if(lines.begin(), lines.end(), [&](const auto& l) { return l.second == text; }); same != lines.end())
+        same->first += " " + category;
       else lines.emplace_back(category, text);
     }
     for (const auto& [categories, text] : lines) out += fmt::format("edges of pt      {}  ({})\n", text, categories);
     out += fmt::format("edges of eta     {}\nedges of phi     {}\n", list(t["edges"]["eta"]), list(t["edges"]["phi"]));
   }
   for (const auto& [name, e] : t["extras"].items())
-    out += fmt::format("token of {:<9} {}  ({} below, {} above)\n", name, list(e["edges"]), e["outside"]["below"].get<std::uint64_t>(), e["outside"]["above"].get<std::uint64_t>());
+    out += fmt::format("token of {:<9} {}  ({} below, {} above)\n", name, list(e["edges"]), e["outside"]["below"].get<std::uint64_t>(),
+                       e["outside"]["above"].get<std::uint64_t>());
   for (const auto& note : r["notes"]) out += "note             " + note.get<std::string>() + "\n";
   return out;
 }

@@ -73,8 +73,7 @@ TEST(Mask, TheSameHoweverTheStreamIsCut) {
     const Batch masked = apply(whole, settings(mode), rng, one);
     schema::check(schema::get("masked/1"), masked, mode);
     at_once.add(masked);
-    for (std::uint32_t first = 0; first < 200; first += 23)
-      in_parts.add(apply(slice(whole, first, std::min(23u, 200 - first)), settings(mode), rng, many));
+    for (std::uint32_t first = 0; first < 200; first += 23) in_parts.add(apply(slice(whole, first, std::min(23u, 200 - first)), settings(mode), rng, many));
     EXPECT_EQ(at_once, in_parts) << mode;
     EXPECT_EQ(report(one), report(many)) << mode;
     EXPECT_EQ(apply(slice(whole, 0, 0), settings(mode), rng, one).events, 0u);

@@ -92,7 +92,8 @@ Batch jets(std::uint32_t events, bool with_axis) {
     pt.insert(pt.end(), pts.begin(), pts.end());
     for (std::uint64_t i = 0; i < n; ++i) {
       eta.push_back(jet_eta[e] + random_float(e, 100 + i, -0.4, 0.4));
-      phi.push_back(static_cast<float>(std::clamp(std::remainder(static_cast<double>(jet_phi[e] + random_float(e, 200 + i, -0.4, 0.4)), 2 * std::numbers::pi), -kPi, kPi)));
+      phi.push_back(static_cast<float>(
+          std::clamp(std::remainder(static_cast<double>(jet_phi[e] + random_float(e, 200 + i, -0.4, 0.4)), 2 * std::numbers::pi), -kPi, kPi)));
     }
     offsets.push_back(static_cast<std::uint32_t>(pt.size()));
   }

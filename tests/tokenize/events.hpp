@@ -32,8 +32,9 @@ inline OwnedEvent random_event(std::uint64_t index, std::size_t n) {
   e.view.eta = e.eta;
   e.view.phi = e.phi;
   const std::uint64_t far = 1'000'000;
-  e.view.extras = {static_cast<float>(200 * rng.uniform(index, far)), static_cast<float>(-3 + 6 * rng.uniform(index, far + 1)), static_cast<float>(n), 2, 1,
-                   static_cast<float>(300 + 1000 * rng.uniform(index, far + 2))};
+  e.view.extras = {
+      static_cast<float>(200 * rng.uniform(index, far)),           static_cast<float>(-3 + 6 * rng.uniform(index, far + 1)), static_cast<float>(n), 2, 1,
+      static_cast<float>(300 + 1000 * rng.uniform(index, far + 2))};
   return e;
 }
 

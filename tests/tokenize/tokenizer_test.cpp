@@ -59,11 +59,11 @@ TEST(Formula, TokensWorkedOutByHand) {
   o.phi_edges = {-3.2, -1.9, -0.6, 0.6, 1.9, 3.2};
   const Encoder encoder(fitted(o, events(1)).tokenizer);
   // (id−1)·125 + (pt−1)·25 + (eta−1)·5 + phi
-  EXPECT_EQ(encoder.particle(1, 10, -2, -3), 1);                         // 0 + 0 + 0 + 1
-  EXPECT_EQ(encoder.particle(2, 120, 0.7, 0), 125 + 50 + 15 + 3);        // b, third pt, fourth eta, third phi
-  EXPECT_EQ(encoder.particle(4, 250, 0, 3), 375 + 75 + 10 + 5);          // e+
-  EXPECT_EQ(encoder.particle(5, 55, -1, 1), 500 + 25 + 5 + 4);           // m-
-  EXPECT_EQ(encoder.particle(7, 999, 2, 3), 875);                        // photon, last of everything: 7·125
+  EXPECT_EQ(encoder.particle(1, 10, -2, -3), 1);                   // 0 + 0 + 0 + 1
+  EXPECT_EQ(encoder.particle(2, 120, 0.7, 0), 125 + 50 + 15 + 3);  // b, third pt, fourth eta, third phi
+  EXPECT_EQ(encoder.particle(4, 250, 0, 3), 375 + 75 + 10 + 5);    // e+
+  EXPECT_EQ(encoder.particle(5, 55, -1, 1), 500 + 25 + 5 + 4);     // m-
+  EXPECT_EQ(encoder.particle(7, 999, 2, 3), 875);                  // photon, last of everything: 7·125
   EXPECT_EQ(encoder.particle(9, 999, 2, 3), 1125);
   // on an edge: the bin above; at the very end: the last bin
   EXPECT_EQ(encoder.particle(1, 50, -1.8, -1.9), 25 + 5 + 2);
@@ -121,8 +121,7 @@ TEST(Quantile, EdgesAndMediansAreNumpys) {
     ASSERT_EQ(t.pt[0].bins(), bins);
     for (std::size_t i = 0; i <= bins; ++i) EXPECT_NEAR(t.pt[0].edges[i], expected["edges"][i].get<double>(), 1e-9) << bins;
     for (std::size_t i = 0; i < bins; ++i) EXPECT_NEAR(t.pt[0].centres[i], expected["medians"][i].get<double>(), 1e-9) << bins;
-    for (std::size_t i = 0; i < values.size(); ++i)
-      EXPECT_EQ(t.pt[0].bin(static_cast<double>(values[i])), expected["bins"][i].get<std::size_t>()) << values[i];
+    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(t.pt[0].bin(static_cast<double>(values[i])), expected["bins"][i].get<std::size_t>()) << values[i];
   }
 }
 
@@ -139,6 +138,35 @@ TEST(Quantile, EveryBinHoldsItsShareOfTheTrainingEntries) {
   }
   EXPECT_EQ(result.tally.pt_outside, (std::array<std::uint64_t, 2>{0, 0}));
   EXPECT_EQ(result.notes.size(), 3u) << "photons and taus have no entries of their own";
+}
+
+TEST(Quantile, TailsCutTheLastBinOfPtMetAndHt) {
+  FitOptions o = options(TokenizerKind::quantile);
+  o.extras = {Extra::ht, Extra::met, Extra::met_phi, Extra::n_jets};
+  o.extra_bins = 4;
+  const auto from = events(3000);
+  const auto plain = fitted(o, from);
+  o.tails = {0.95, 0.99};
+  const auto result = fitted(o, from);
+  const Tokenizer& t = result.tokenizer;
+  ASSERT_EQ(t.pt[0].bins(), 7u);
+  EXPECT_EQ(t.particle_tokens(), 9u * 7 * 25);
+  EXPECT_EQ(t.extras[0].bins.bins(), 6u);
+  EXPECT_EQ(t.extras[1].bins.bins(), 6u);
+  EXPECT_EQ(t.extras[2].bins.bins(), 4u) << "an angle has no tail";
+  EXPECT_EQ(t.extras[3].bins.bins(), 16u);
+  EXPECT_EQ(t.eta.bins(), 5u);
+  for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(t.pt[0].edges[i], plain.tokenizer.pt[0].edges[i]);
+  EXPECT_EQ(t.pt[0].edges.back(), plain.tokenizer.pt[0].edges.back());
+  std::vector<double> share(7);
+  double total = 0;
+  for (std::size_t token = 0; token < 175; ++token) {  // of the first category
+    share[token / 25] += static_cast<double>(result.tally.used[1 + token]);
+    total += static_cast<double>(result.tally.used[1 + token]);
+  }
+  EXPECT_NEAR(share[4] / total, 0.15, 0.001);
+  EXPECT_NEAR(share[5] / total, 0.04, 0.001);
+  EXPECT_NEAR(share[6] / total, 0.01, 0.001);
 }
 
 TEST(Kinds, WhatIsDecodedLiesInTheBinOfItsToken) {
@@ -243,6 +271,14 @@ TEST(Fit, RefusesWhatCannotBeFitted) {
   o = options(TokenizerKind::formula);
   o.pt_edges = {1, 2, 2};
   expect_error(Exit::usage, "bin edges must rise", [&] { fitted(o, few); });
+  o = options(TokenizerKind::formula);
+  o.tails = {0.99};
+  expect_error(Exit::usage, "tails are fitted", [&] { fitted(o, few); });
+  o = options(TokenizerKind::quantile);
+  o.tails = {0.8};
+  expect_error(Exit::usage, "the tail quantile 0.8 must lie above 0.8", [&] { fitted(o, few); });
+  o.tails = {0.99, 0.95};
+  expect_error(Exit::usage, "the tail quantile 0.95 must lie above 0.99", [&] { fitted(o, few); });
   o = options(TokenizerKind::formula);
   o.extras = {Extra::ht, Extra::ht};
   expect_error(Exit::usage, "ht is asked for twice", [&] { fitted(o, few); });
