@@ -74,7 +74,7 @@ Decoded decode_features(Frame frame, std::uint8_t category, const float* raw) {
 }
 
 double entropy(std::span<const std::uint64_t> counts) {
-  const double total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}));
+  const auto total = static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}));
   double sum = 0;
   for (const auto c : counts)
     if (c > 0) sum -= static_cast<double>(c) / total * std::log(static_cast<double>(c) / total);
@@ -134,7 +134,7 @@ std::size_t Binning::bin(double value) const {
 
 Binning uniform_bins(double low, double high, std::size_t bins) {
   Binning b;
-  const double n = static_cast<double>(bins);
+  const auto n = static_cast<double>(bins);
   for (std::size_t i = 0; i <= bins; ++i) b.edges.push_back(i == bins ? high : low + (high - low) * static_cast<double>(i) / n);
   for (std::size_t i = 0; i < bins; ++i) b.centres.push_back(0.5 * (b.edges[i] + b.edges[i + 1]));
   return b;
@@ -142,7 +142,7 @@ Binning uniform_bins(double low, double high, std::size_t bins) {
 
 Binning logarithmic_bins(double low, double high, std::size_t bins) {
   Binning b;
-  const double n = static_cast<double>(bins);
+  const auto n = static_cast<double>(bins);
   for (std::size_t i = 0; i <= bins; ++i) b.edges.push_back(i == 0 ? low : i == bins ? high : low * std::pow(high / low, static_cast<double>(i) / n));
   for (std::size_t i = 0; i < bins; ++i) b.centres.push_back(std::sqrt(b.edges[i] * b.edges[i + 1]));
   return b;
@@ -347,9 +347,9 @@ std::int32_t Encoder::particle(std::uint8_t category, double pt, double eta, dou
   return token;
 }
 
-std::int32_t Encoder::extra(std::size_t which, double value, Tally& tally) const {
-  const auto& e = tokenizer_.extras[which];
-  const std::int32_t token = extra(which, value);
+std::int32_t Encoder::extra(std::size_t extra, double value, Tally& tally) const {
+  const auto& e = tokenizer_.extras[extra];
+  const std::int32_t token = this->extra(extra, value);
   ++tally.used[static_cast<std::size_t>(token)];
   count_outside(e.bins.outside(value), tally.extra_outside[static_cast<std::size_t>(e.what)]);
   return token;

@@ -45,7 +45,7 @@ int main(int argc, char** argv) {
     const bl::Rng rng = context.rng();
     bl::mask::Counts counts;
     context.transform(
-        "masked/1", [&](bl::Batch batch) { return bl::mask::apply(batch, settings, rng, counts); },
+        "masked/1", [&](const bl::Batch& batch) { return bl::mask::apply(batch, settings, rng, counts); },
         [&](const bl::wire::Hello&) {
           return nlohmann::json{{"mask", bl::mask::metadata(settings, context.seed())}};
         });

@@ -136,7 +136,7 @@ void for_each_jet(const Batch& batch, const std::function<void(const models::Eve
     } else {
       double px = 0, py = 0, pz = 0;
       for (std::size_t i = 0; i < o.pt.size(); ++i) {
-        const double p = static_cast<double>(o.pt[i]), f = static_cast<double>(o.phi[i]);
+        const auto p = static_cast<double>(o.pt[i]), f = static_cast<double>(o.phi[i]);
         px += p * std::cos(f);
         py += p * std::sin(f);
         pz += p * std::sinh(static_cast<double>(o.eta[i]));

@@ -150,7 +150,7 @@ void apply(bl::stage::Context& context, const Options& o) {
   models::Tally total(encoder);
   std::mutex lock;
   context.transform(
-      "tokens/1", [&](bl::Batch batch) { return bl::tokenize::encode(batch, encoder, unknown_of(o), !o.report.empty(), total, lock); },
+      "tokens/1", [&](const bl::Batch& batch) { return bl::tokenize::encode(batch, encoder, unknown_of(o), !o.report.empty(), total, lock); },
       [&](const bl::wire::Hello& hello) {
         if (hello.schema == "tokens/1") bl::fail(Exit::usage, "{} holds tokens already; add --decode to turn them back", context.in());
         if (hello.schema != t.input)
@@ -169,7 +169,7 @@ void decode(bl::stage::Context& context, const Options& o) {
   std::uint64_t lost = 0;
   std::mutex lock;
   context.transform(
-      t.input, [&](bl::Batch batch) { return bl::tokenize::decode(batch, encoder, lost, lock); },
+      t.input, [&](const bl::Batch& batch) { return bl::tokenize::decode(batch, encoder, lost, lock); },
       [&](const bl::wire::Hello& hello) {
         if (hello.schema != "tokens/1") bl::fail(Exit::usage, "{} holds {}, and --decode reads tokens/1", context.in(), hello.schema);
         const auto known = hello.meta.find("tokenizer");
