@@ -34,14 +34,17 @@ double Momentum::mass() const {
 }
 
 Momentum from_pt_eta_phi_m(double pt, double eta, double phi, double m) {
-  const double pz = pt * std::sinh(eta);
+  // One exponential: what sinh would add is digits of a small pz, which are below the rounding of the energy.
+  const double t = std::exp(eta);
+  const double pz = 0.5 * pt * (t - 1 / t);
   return {pt * std::cos(phi), pt * std::sin(phi), pz, std::sqrt(pt * pt + pz * pz + m * m)};
 }
 
 Momentum from_pt_eta_phi_e(double pt, double eta, double phi, double e) { return {pt * std::cos(phi), pt * std::sin(phi), pt * std::sinh(eta), e}; }
 
 MassFromEnergy mass_from_energy(double e, double pt, double eta, double relative_error) {
-  const double p = pt * std::cosh(eta);
+  const double t = std::exp(eta);
+  const double p = 0.5 * pt * (t + 1 / t);
   const double m2 = (e - p) * (e + p);
   if (m2 >= 0) return {std::sqrt(m2), true};
   return {0, (p - e) <= relative_error * p};

@@ -2,24 +2,17 @@
 
 #include "base/error.hpp"
 #include "transport/fd.hpp"
-#include "transport/transport.hpp"
-#if __has_include("transport/zmq_sink.cpp") && __has_include("transport/zmq_source.cpp") && __has_include("transport/memory.cpp")
 #include "transport/memory.hpp"
+#include "transport/transport.hpp"
 #include "transport/zmq.hpp"
-#define HAVE_SOCKETS 1
-#endif
 
 namespace bl::transport {
 
 std::unique_ptr<Source> open_source(std::string_view text) {
   const auto endpoints = parse_endpoints(text);
   const auto sockets = std::count_if(endpoints.begin(), endpoints.end(), [](const Endpoint& e) { return e.socket(); });
-#ifndef HAVE_SOCKETS
-  (void)sockets;
-#else
   if (sockets == static_cast<std::ptrdiff_t>(endpoints.size())) return open_zmq_source(endpoints);
   if (endpoints[0].scheme == Scheme::memory) return open_memory_source(endpoints[0]);
-#endif
   if (endpoints.size() > 1) return open_concat_source(endpoints);
   return open_fd_source(endpoints[0]);
 }
@@ -28,10 +21,8 @@ std::unique_ptr<Sink> open_sink(std::string_view text, const SinkOptions& option
   if (text.find(',') != std::string_view::npos && text.find("://") != std::string_view::npos)
     fail(Exit::usage, "'{}': a stage writes to one endpoint; several readers connect to the same one", text);
   const auto endpoint = parse_endpoint(text);
-#ifdef HAVE_SOCKETS
   if (endpoint.socket()) return open_zmq_sink(endpoint, options);
   if (endpoint.scheme == Scheme::memory) return open_memory_sink(endpoint, options);
-#endif
   return open_fd_sink(endpoint, options);
 }
 

@@ -270,6 +270,7 @@ void Job::stream_to_stream() {
   Kernel kernel(recipe_, reader->schema().starts_with("particles"));
   const auto writer = context_.open_writer(reader->schema(), reader.get(), meta(json::array({{{"format", "stream"}, {"path", path}}})));
   writer->on_acknowledged([&](std::uint64_t seq) { reader->acknowledge(seq); });
+  writer->relays(*reader);
   bool ended = false;
   while (writer->wanted()) {
     context_.stop_if_asked();
@@ -302,6 +303,7 @@ void Job::invert_stream() {
   if (features.empty()) fail(Exit::input, "{} has no transforms to invert: it was written without [feature.…] in a recipe", reader->where());
   const auto writer = context_.open_writer(reader->schema(), reader.get(), {{"transforms", json::array()}});
   writer->on_acknowledged([&](std::uint64_t seq) { reader->acknowledge(seq); });
+  writer->relays(*reader);
   bool ended = false;
   while (writer->wanted()) {
     context_.stop_if_asked();

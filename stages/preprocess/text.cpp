@@ -50,14 +50,61 @@ const char* find(const char* begin, const char* end, char c) {
   return found ? static_cast<const char*>(found) : end;
 }
 
+void skip_blanks(const char*& p, const char* end) {
+  while (p < end && (*p == ' ' || *p == '\t')) ++p;
+}
+
+// The number at p, blanks around it aside; p moves behind it. Decimal numbers of up to 15 digits are the quotient or product
+// of two doubles that are exact, so the result is the nearest double (Clinger 1990); the others go to the library.
+bool number_at(const char*& p, const char* end, double& value) {
+  static constexpr double kPowers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                       1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  skip_blanks(p, end);
+  if (p < end && *p == '+') ++p;
+  const char* q = p;
+  const bool negative = q < end && *q == '-';
+  if (negative) ++q;
+  const auto digit = [&] { return q < end && static_cast<unsigned char>(*q - '0') < 10; };
+  std::uint64_t mantissa = 0;
+  int scale = 0, digits = 0;
+  for (; digit(); ++q, ++digits) mantissa = mantissa * 10 + static_cast<std::uint64_t>(*q - '0');
+  if (q < end && *q == '.') {
+    ++q;
+    for (; digit(); ++q, ++digits, --scale) mantissa = mantissa * 10 + static_cast<std::uint64_t>(*q - '0');
+  }
+  bool simple = digits > 0 && digits <= 15;
+  if (simple && q < end && (*q == 'e' || *q == 'E')) {
+    ++q;
+    const bool down = q < end && *q == '-';
+    if (q < end && (*q == '-' || *q == '+')) ++q;
+    int exponent = 0, count = 0;
+    for (; digit() && count < 4; ++q, ++count) exponent = exponent * 10 + (*q - '0');
+    simple = count > 0 && count < 4;
+    scale += down ? -exponent : exponent;
+  }
+  if (simple && scale >= -22 && scale <= 22) {
+    const double m = static_cast<double>(mantissa);
+    value = scale < 0 ? m / kPowers[-scale] : m * kPowers[scale];
+    if (negative) value = -value;
+    p = q;
+  } else {
+    const auto [stop, error] = std::from_chars(p, end, value);
+    if (error != std::errc()) return false;
+    p = stop;
+  }
+  skip_blanks(p, end);
+  return true;
+}
+
 // The number that fills [begin, end), blanks aside.
-template <class T>
-bool parse(const char* begin, const char* end, T& value) {
-  while (begin < end && (*begin == ' ' || *begin == '\t')) ++begin;
-  while (end > begin && (end[-1] == ' ' || end[-1] == '\t')) --end;
-  if (begin < end && *begin == '+') ++begin;
+bool parse(const char* begin, const char* end, double& value) { return number_at(begin, end, value) && begin == end; }
+
+bool parse(const char* begin, const char* end, std::uint64_t& value) {
+  skip_blanks(begin, end);
   const auto [stop, error] = std::from_chars(begin, end, value);
-  return error == std::errc() && stop == end && begin < end;
+  const char* p = stop;
+  skip_blanks(p, end);
+  return error == std::errc() && p == end;
 }
 
 class Parser {
@@ -147,8 +194,8 @@ void Parser::object(const char* begin, const char* end, std::size_t number, Even
   double v[4] = {};
   for (int i = 0; i < 4; ++i) {
     if (p > end) fault(kNames[i], "is missing");
-    const char* stop = find(p, end, ',');
-    if (!parse(p, stop, v[i])) fault(kNames[i], quoted(p, stop) + " is not a number");
+    const char* stop = p;
+    if (!number_at(stop, end, v[i]) || (stop < end && *stop != ',')) fault(kNames[i], quoted(p, find(p, end, ',')) + " is not a number");
     if (!std::isfinite(v[i])) fault(kNames[i], fmt::format("{} is not finite", v[i]));
     p = stop + 1;
   }
