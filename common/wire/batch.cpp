@@ -170,6 +170,8 @@ Batch decode(const Buffer& body, std::uint64_t seq, std::string_view where) {
   const bool ok = msgpack::parse(reinterpret_cast<const char*>(body.data()), body.size(), offset, visitor);
   if (!ok || !visitor.problem.empty() || offset != body.size() || !visitor.complete())
     fail(Exit::input, "{}: batch {} cannot be read: {}", where, seq, visitor.problem.empty() ? "it is incomplete" : visitor.problem);
+  // Whoever loops over events must not be made to by a number alone: a column per event has at least a byte each.
+  if (batch.events > body.size()) fail(Exit::input, "{}: batch {} says {} events in {} bytes", where, seq, batch.events, body.size());
   for (std::size_t i = 0; i < batch.columns.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
       if (batch.columns[i].name == batch.columns[j].name) fail(Exit::input, "{}: batch {} has column '{}' twice", where, seq, batch.columns[i].name);
