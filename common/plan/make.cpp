@@ -27,7 +27,8 @@ class HashCache {
   std::string operator()(const std::string& file) {
     struct stat info {};
     if (::stat(file.c_str(), &info) != 0) return hex(hash_file(file));  // reports why
-    const auto mark = fmt::format("{} {}.{:09} {}.{:09} {}", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec, info.st_ino);
+    const auto mark =
+        fmt::format("{} {}.{:09} {}.{:09} {}", info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec, info.st_ino);
     if (const auto entry = known_.find(file); entry != known_.end() && entry->is_object() && entry->value("mark", "") == mark) {
       used_[file] = *entry;
       return entry->value("hash", "");
@@ -88,7 +89,8 @@ std::string make_rules(const Plan& plan, const std::string& folder, const std::s
     for (const auto& path : segment.uses) needed += " " + path;
     rules += fmt::format("\n{} &: {}\n\t@$(RUN) {} --in {}.json\n", made, needed, bl_run, base);
   }
-  return fmt::format("# Written by bl-plan from {}: change that file, not this one.\nplan.targets :={}\nplan.reports :={}\n{}", plan.pipeline.path, targets, reports, rules);
+  return fmt::format("# Written by bl-plan from {}: change that file, not this one.\nplan.targets :={}\nplan.reports :={}\n{}", plan.pipeline.path, targets,
+                     reports, rules);
 }
 
 }  // namespace bl::plan

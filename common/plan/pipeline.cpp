@@ -164,7 +164,8 @@ Edge read_edge(const Pipeline& pipeline, const std::string& name, const toml::ta
 
   const auto only_for = [&](std::string_view key, std::initializer_list<Via> kinds, std::string_view said) {
     const auto* node = table.get(key);
-    if (node && std::find(kinds.begin(), kinds.end(), e.via) == kinds.end()) keys.complain(*node, fmt::format("{} is for edges via {}, this one is via {}", key, said, via));
+    if (node && std::find(kinds.begin(), kinds.end(), e.via) == kinds.end())
+      keys.complain(*node, fmt::format("{} is for edges via {}, this one is via {}", key, said, via));
   };
   only_for("path", {Via::file}, "file");
   only_for("port", {Via::tcp}, "tcp");
@@ -177,7 +178,8 @@ Edge read_edge(const Pipeline& pipeline, const std::string& name, const toml::ta
     if (const auto v = node->value_exact<bool>()) value = *v ? "1" : "0";
     else if (const auto n = node->value_exact<std::int64_t>()) value = std::to_string(*n);
     else value = keys.text(key);
-    if (value.find_first_of("?&,= ") != std::string::npos) keys.complain(*node, fmt::format("{} = \"{}\" holds a character that an endpoint gives a meaning to (? & , = or a blank)", key, value));
+    if (value.find_first_of("?&,= ") != std::string::npos)
+      keys.complain(*node, fmt::format("{} = \"{}\" holds a character that an endpoint gives a meaning to (? & , = or a blank)", key, value));
     e.endpoint_options += fmt::format("{}{}={}", e.endpoint_options.empty() ? "" : "&", key, value);
   }
   if (e.via == Via::tcp && e.port == 0 && !table.contains("port")) keys.complain(table, "via = \"tcp\" needs a `port` between 1 and 65535");
@@ -225,7 +227,8 @@ Pipeline parse_pipeline(std::string_view text, const std::string& path) {
   const std::string file = slash == std::string::npos ? path : path.substr(slash + 1);
   pipeline.name = keys.text("name", file.substr(0, file.rfind('.')));
   pipeline.doc = keys.text("doc");
-  if (!good_name(pipeline.name)) problems.add(fmt::format("{}name = \"{}\": a pipeline's name is made of letters, digits, _ and -", at(pipeline, 0), pipeline.name));
+  if (!good_name(pipeline.name))
+    problems.add(fmt::format("{}name = \"{}\": a pipeline's name is made of letters, digits, _ and -", at(pipeline, 0), pipeline.name));
   if (root.contains("seed")) pipeline.seed = static_cast<std::uint64_t>(keys.number("seed", 0, 0, INT64_MAX));
 
   const auto each = [&](std::string_view kind, const auto& take) {

@@ -39,10 +39,10 @@ struct Stage {
   std::string name, run, doc;
   std::vector<std::string> in;
   std::string out, stdout_file, host = "localhost";
-  int workers = 1, cores = 0;       // cores = 0: not said
-  std::uint64_t memory = 0;         // bytes, 0: no limit
-  std::uint64_t time = 0;           // seconds, 0: no limit
-  std::vector<Setting> options;     // the stage's own
+  int workers = 1, cores = 0;    // cores = 0: not said
+  std::uint64_t memory = 0;      // bytes, 0: no limit
+  std::uint64_t time = 0;        // seconds, 0: no limit
+  std::vector<Setting> options;  // the stage's own
   int line = 0;
 };
 

@@ -39,8 +39,9 @@ bool is_pattern(std::string_view path) { return path.find_first_of("*?[") != std
 
 // Names that make, a comma-separated --in and a TOML key all take literally.
 bool plain(std::string_view path) {
-  return !path.empty() && path.front() != '-' &&
-         std::all_of(path.begin(), path.end(), [](unsigned char c) { return std::isalnum(c) || (c < 128 && std::string_view("_./+@-").find(static_cast<char>(c)) != std::string_view::npos); });
+  return !path.empty() && path.front() != '-' && std::all_of(path.begin(), path.end(), [](unsigned char c) {
+    return std::isalnum(c) || (c < 128 && std::string_view("_./+@-").find(static_cast<char>(c)) != std::string_view::npos);
+  });
 }
 
 std::string shown(const nlohmann::json& value) { return value.is_string() ? "\"" + value.get<std::string>() + "\"" : value.dump(); }
@@ -82,7 +83,8 @@ std::string misfit(const OptionInfo& option, const nlohmann::json& value) {
   if (!option.choices.empty()) {
     const auto items = value.is_array() ? value.get<Words>() : Words{text_of(value)};
     for (const auto& item : items)
-      if (!contains(option.choices, item)) return fmt::format("{}is not one of {}{}", value.is_array() ? "'" + item + "' " : "", list(option.choices), did_you_mean(item, option.choices));
+      if (!contains(option.choices, item))
+        return fmt::format("{}is not one of {}{}", value.is_array() ? "'" + item + "' " : "", list(option.choices), did_you_mean(item, option.choices));
   }
   return "";
 }
@@ -91,13 +93,13 @@ std::string misfit(const OptionInfo& option, const nlohmann::json& value) {
 struct Node {
   const Stage* stage = nullptr;
   ProgramInfo info;
-  bool known = false;          // its program was found
-  Words in, input_files;       // --in files; files named by options
+  bool known = false;     // its program was found
+  Words in, input_files;  // --in files; files named by options
   std::string out, stdout_file;
-  Words output_files;          // named by options
+  Words output_files;  // named by options
   std::vector<const Edge*> streams_in;
   const Edge* stream_out = nullptr;
-  Words writes;                // schemas that really leave
+  Words writes;  // schemas that really leave
 
   Words made() const {
     Words all = output_files;
@@ -165,7 +167,9 @@ class Planner {
 
   std::string checked_path(const Node& node, int line, const std::string& key, const std::string& path) {
     if (path.find("://") != std::string::npos || path == "-") {
-      complain(node, line, fmt::format("{} = \"{}\": a pipeline names files here; a stream between two stages is an [edge.NAME] with via = \"pipe\", \"ipc\" or \"tcp\"", key, path));
+      complain(node, line,
+               fmt::format("{} = \"{}\": a pipeline names files here; a stream between two stages is an [edge.NAME] with via = \"pipe\", \"ipc\" or \"tcp\"",
+                           key, path));
       return "";
     }
     if (!plain(path)) {
@@ -240,11 +244,13 @@ class Planner {
       return;
     }
     if (from->stream_out)
-      complain(edge, fmt::format("stage '{}' already streams through edge '{}', and a stream goes to one stage: let both read a file (via = \"file\")", edge.from, from->stream_out->name));
+      complain(edge, fmt::format("stage '{}' already streams through edge '{}', and a stream goes to one stage: let both read a file (via = \"file\")",
+                                 edge.from, from->stream_out->name));
     else from->stream_out = &edge;
     to->streams_in.push_back(&edge);
     if (edge.via != Via::tcp && from->stage->host != to->stage->host)
-      complain(edge, fmt::format("joins stages on the hosts '{}' and '{}' via {}: only tcp and file reach another host", from->stage->host, to->stage->host, name_of(edge.via)));
+      complain(edge, fmt::format("joins stages on the hosts '{}' and '{}' via {}: only tcp and file reach another host", from->stage->host, to->stage->host,
+                                 name_of(edge.via)));
     if (edge.via == Via::pipe && (from->stage->workers > 1 || to->stage->workers > 1))
       complain(edge, "a pipe joins one process to one: several workers share a stream by via = \"ipc\" or \"tcp\"");
   }
@@ -295,14 +301,20 @@ class Planner {
     const bool takes = node.info.reads_files || !node.info.reads.empty();
     const bool has_in = !node.in.empty() || !node.streams_in.empty();
     if (takes && !has_in && s.in.empty())
-      complain(node, 0, fmt::format("{} reads {}, but nothing comes in: set `in`, or add an edge to it", node.info.name, node.info.reads.empty() ? "files" : list(node.info.reads, " or ")));
+      complain(node, 0,
+               fmt::format("{} reads {}, but nothing comes in: set `in`, or add an edge to it", node.info.name,
+                           node.info.reads.empty() ? "files" : list(node.info.reads, " or ")));
     if (!takes && has_in) complain(node, 0, fmt::format("{} reads no stream or file: remove `in` and the edges to it", node.info.name));
     if (!node.in.empty() && !node.streams_in.empty())
       complain(node, 0, fmt::format("reads both files ('{}') and the stream of edge '{}': choose one", node.in[0], node.streams_in[0]->name));
     if (node.streams_in.size() > 1 && std::any_of(node.streams_in.begin(), node.streams_in.end(), [](const Edge* e) { return e->via == Via::pipe; }))
-      complain(node, 0, fmt::format("edges '{}' and '{}' lead to it, but a pipe must be the only one: use via = \"ipc\"", node.streams_in[0]->name, node.streams_in[1]->name));
+      complain(node, 0,
+               fmt::format("edges '{}' and '{}' lead to it, but a pipe must be the only one: use via = \"ipc\"", node.streams_in[0]->name,
+                           node.streams_in[1]->name));
     if (!node.out.empty() && node.stream_out)
-      complain(node, 0, fmt::format("writes the file '{}' and the stream of edge '{}', but has one output: let the next stage read the file", node.out, node.stream_out->name));
+      complain(node, 0,
+               fmt::format("writes the file '{}' and the stream of edge '{}', but has one output: let the next stage read the file", node.out,
+                           node.stream_out->name));
     const bool has_out = !node.out.empty() || node.stream_out;
     if (node.info.writes.empty() && has_out) complain(node, 0, fmt::format("{} writes no stream: remove `out` and the edges from it", node.info.name));
     if (!node.info.writes.empty() && !has_out && node.output_files.empty() && node.stdout_file.empty())
@@ -310,9 +322,17 @@ class Planner {
     if (!node.stdout_file.empty() && node.stream_out && node.stream_out->via == Via::pipe)
       complain(node, 0, fmt::format("stdout = \"{}\", but its standard output is the pipe of edge '{}'", node.stdout_file, node.stream_out->name));
     if (s.workers > 1) {
-      if (!node.info.parallel) complain(node, 0, fmt::format("workers = {}, but {} must see the whole stream: its result would depend on the share each worker gets", s.workers, node.info.name));
-      if (!node.in.empty()) complain(node, 0, fmt::format("workers = {}, but each would read all of '{}': let them share a stream (an edge via ipc or tcp)", s.workers, node.in[0]));
-      if (!node.made().empty()) complain(node, 0, fmt::format("workers = {}, but they cannot write one file ('{}'): add an edge via ipc or tcp to a stage that writes it", s.workers, node.made()[0]));
+      if (!node.info.parallel)
+        complain(
+            node, 0,
+            fmt::format("workers = {}, but {} must see the whole stream: its result would depend on the share each worker gets", s.workers, node.info.name));
+      if (!node.in.empty())
+        complain(node, 0,
+                 fmt::format("workers = {}, but each would read all of '{}': let them share a stream (an edge via ipc or tcp)", s.workers, node.in[0]));
+      if (!node.made().empty())
+        complain(node, 0,
+                 fmt::format("workers = {}, but they cannot write one file ('{}'): add an edge via ipc or tcp to a stage that writes it", s.workers,
+                             node.made()[0]));
     }
   }
 
@@ -340,12 +360,14 @@ class Planner {
       for (int w = 0; w < from->stage->workers; ++w) {
         const int port = edge.port + w;
         if (port > 65535) {
-          complain(edge, fmt::format("port = {}: its {} workers need one port each, up to {}, and 65535 is the last", edge.port, from->stage->workers, edge.port + from->stage->workers - 1));
+          complain(edge, fmt::format("port = {}: its {} workers need one port each, up to {}, and 65535 is the last", edge.port, from->stage->workers,
+                                     edge.port + from->stage->workers - 1));
           break;
         }
         const auto [place, added] = taken.emplace(std::pair(from->stage->host, port), &edge);
         if (added) continue;
-        complain(edge, fmt::format("port {} is used by edge '{}' too: choose another{}", port, place->second->name, from->stage->workers > 1 ? " (each worker of '" + edge.from + "' takes one)" : ""));
+        complain(edge, fmt::format("port {} is used by edge '{}' too: choose another{}", port, place->second->name,
+                                   from->stage->workers > 1 ? " (each worker of '" + edge.from + "' takes one)" : ""));
         break;
       }
     }
@@ -369,7 +391,8 @@ class Planner {
       path.push_back(name);
       if (state[i] == 1) {
         const Words cycle(std::find(path.begin(), path.end(), name), path.end());
-        problems_.add(fmt::format("{}stages depend on each other in a circle: {}: remove one of these edges or files", at(pipeline_, nodes_[i].stage->line), list({cycle.rbegin(), cycle.rend()}, " -> ")));
+        problems_.add(fmt::format("{}stages depend on each other in a circle: {}: remove one of these edges or files", at(pipeline_, nodes_[i].stage->line),
+                                  list({cycle.rbegin(), cycle.rend()}, " -> ")));
         return false;
       }
       state[i] = 1;
@@ -396,8 +419,9 @@ class Planner {
           if (contains(n.info.reads, schema)) common.push_back(schema);
         for (const auto& schema : common) add_once(arriving, schema);
         if (common.empty())
-          complain(n, 0, fmt::format("reads {}, but {} brings {} from stage '{}': put a stage between them that makes the one from the other", list(n.info.reads, " or "), through,
-                                     list(from.writes, " or "), from.stage->name));
+          complain(n, 0,
+                   fmt::format("reads {}, but {} brings {} from stage '{}': put a stage between them that makes the one from the other",
+                               list(n.info.reads, " or "), through, list(from.writes, " or "), from.stage->name));
       };
       for (const auto* edge : n.streams_in) meet(*node(edge->from), fmt::format("edge '{}'", edge->name));
       for (const auto& path : n.in)
@@ -496,8 +520,7 @@ class Planner {
       }
       Segment& segment = segments[place->second];
       segment.stages.push_back(nodes_[i].stage->name);
-      for (int w = 0; w < nodes_[i].stage->workers; ++w)
-        segment.processes.push_back(process(nodes_[i], w));
+      for (int w = 0; w < nodes_[i].stage->workers; ++w) segment.processes.push_back(process(nodes_[i], w));
       for (const auto& path : nodes_[i].made()) segment.outputs.push_back(path);
       if (!nodes_[i].stdout_file.empty()) segment.reports.push_back(nodes_[i].stdout_file);
     }
@@ -514,8 +537,10 @@ class Planner {
         }
         const auto other = segment_of.at(root(index_.at(maker->second->stage->name)));
         if (other == own) {
-          complain(nodes_[i], 0, fmt::format("waits for '{}', which stage '{}' finishes only at its end, while both run in one segment of streams: make one edge between them a file", path,
-                                             maker->second->stage->name));
+          complain(nodes_[i], 0,
+                   fmt::format(
+                       "waits for '{}', which stage '{}' finishes only at its end, while both run in one segment of streams: make one edge between them a file",
+                       path, maker->second->stage->name));
           continue;
         }
         add_once(segments[own].uses, path);
@@ -526,8 +551,9 @@ class Planner {
     const std::function<void(std::size_t)> visit = [&](std::size_t s) {
       if (state[s] == 2) return;
       if (state[s] == 1) {
-        problems_.add(fmt::format("{}: the stages {}, joined by streams, wait for a file that is made from their own output: make one of the streams between them a file", pipeline_.path,
-                                  list(segments[s].stages)));
+        problems_.add(
+            fmt::format("{}: the stages {}, joined by streams, wait for a file that is made from their own output: make one of the streams between them a file",
+                        pipeline_.path, list(segments[s].stages)));
         state[s] = 2;
         return;
       }
@@ -568,9 +594,23 @@ Plan make_plan(Pipeline pipeline, const std::string& folder) {
 nlohmann::json to_json(const Segment& segment) {
   auto processes = nlohmann::json::array();
   for (const auto& p : segment.processes)
-    processes.push_back({{"stage", p.stage}, {"program", p.program}, {"path", p.path}, {"hash", p.hash}, {"host", p.host}, {"worker", p.worker}, {"args", p.args}, {"other_args", p.other_args},
-                         {"in", p.in}, {"out", p.out}, {"stdout", p.stdout_file}, {"metrics", p.metrics}, {"prints", p.prints}, {"memory", p.memory}, {"time", p.time}});
-  return {{"segment", segment.name}, {"pipeline", segment.pipeline}, {"stages", segment.stages}, {"processes", processes}, {"inputs", segment.inputs}, {"uses", segment.uses}, {"outputs", segment.outputs}, {"reports", segment.reports}};
+    processes.push_back({{"stage", p.stage},
+                         {"program", p.program},
+                         {"path", p.path},
+                         {"hash", p.hash},
+                         {"host", p.host},
+                         {"worker", p.worker},
+                         {"args", p.args},
+                         {"other_args", p.other_args},
+                         {"in", p.in},
+                         {"out", p.out},
+                         {"stdout", p.stdout_file},
+                         {"metrics", p.metrics},
+                         {"prints", p.prints},
+                         {"memory", p.memory},
+                         {"time", p.time}});
+  return {{"segment", segment.name},  {"pipeline", segment.pipeline}, {"stages", segment.stages},   {"processes", processes},
+          {"inputs", segment.inputs}, {"uses", segment.uses},         {"outputs", segment.outputs}, {"reports", segment.reports}};
 }
 
 Segment segment_from_json(const nlohmann::json& json, const std::string& where) {

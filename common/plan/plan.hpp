@@ -22,8 +22,8 @@ struct Process {
   std::vector<std::string> other_args;  // those that do not: threads, log level, metrics
   std::vector<std::string> in;
   std::string out, stdout_file;
-  std::string metrics;                  // file for its --metrics; "run:": one that lasts as long as the segment; "": it has none
-  bool prints = false;                  // what it prints is for people, not a stream
+  std::string metrics;  // file for its --metrics; "run:": one that lasts as long as the segment; "": it has none
+  bool prints = false;  // what it prints is for people, not a stream
   std::uint64_t memory = 0, time = 0;
 };
 

@@ -9,9 +9,9 @@
 namespace bl::plan {
 
 struct Spawn {
-  std::vector<std::string> argv;    // argv[0] is the path of the program
-  int in = -1, out = -1;            // file descriptors to become stdin and stdout; -1: /dev/null for stdin, inherited for stdout
-  std::uint64_t memory = 0;         // limit of the address space in bytes, 0: none
+  std::vector<std::string> argv;  // argv[0] is the path of the program
+  int in = -1, out = -1;          // file descriptors to become stdin and stdout; -1: /dev/null for stdin, inherited for stdout
+  std::uint64_t memory = 0;       // limit of the address space in bytes, 0: none
 };
 
 // Forks and executes; the child is in a process group of its own (a terminal's Ctrl-C reaches it only through us) and is

@@ -134,7 +134,9 @@ class Runner {
   Report run() {
     for (const auto& p : segment_.processes)
       if (p.host != "localhost")
-        fail(Exit::usage, "stage '{}' has host = \"{}\", and bl-run starts processes on this machine only: run that segment there, or let make do it with RUN=\"ssh {}\"", p.stage, p.host, p.host);
+        fail(Exit::usage,
+             "stage '{}' has host = \"{}\", and bl-run starts processes on this machine only: run that segment there, or let make do it with RUN=\"ssh {}\"",
+             p.stage, p.host, p.host);
     for (const auto& path : segment_.outputs) make_folder_of(path);
     start_all();
     watch();
@@ -171,7 +173,8 @@ class Runner {
       outcome.stage = p.stage;
       outcome.program = p.program;
       outcome.worker = p.worker;
-      outcome.workers = static_cast<int>(std::count_if(segment_.processes.begin(), segment_.processes.end(), [&](const Process& q) { return q.stage == p.stage; }));
+      outcome.workers =
+          static_cast<int>(std::count_if(segment_.processes.begin(), segment_.processes.end(), [&](const Process& q) { return q.stage == p.stage; }));
       Running running;
       Spawn spawn;
       spawn.memory = p.memory;
@@ -287,8 +290,8 @@ class Runner {
   RunFolder folder_;
   std::vector<Running> running_;
   std::vector<Outcome> outcomes_;
-  std::vector<std::size_t> ended_badly_;                      // in the order in which they ended
-  std::vector<std::pair<std::string, std::string>> parts_;    // files of printed text: part, final name
+  std::vector<std::size_t> ended_badly_;                    // in the order in which they ended
+  std::vector<std::pair<std::string, std::string>> parts_;  // files of printed text: part, final name
   int signal_ = 0;
   std::string late_;
 };
@@ -310,7 +313,8 @@ Report run_segment(const Segment& segment, const std::string& done, const RunOpt
   for (const auto& path : segment.outputs) {
     std::error_code ignored;
     if (!std::filesystem::is_regular_file(path, ignored))
-      fail(Exit::failed, "segment '{}' ended well but did not write '{}': an option of its stages that turns this output on may be missing", segment.name, path);
+      fail(Exit::failed, "segment '{}' ended well but did not write '{}': an option of its stages that turns this output on may be missing", segment.name,
+           path);
     outputs[path] = hex(hash_file(path));
   }
   make_folder_of(done);
@@ -344,7 +348,8 @@ std::string table(const Report& report) {
   for (const auto& o : report.outcomes) {
     const std::string events = o.measured ? fmt::format("{}", o.events) : "-";
     const std::string rate = o.measured && o.seconds > 0 ? fmt::format("{:.1f}", static_cast<double>(o.bytes) / o.seconds / 1e6) : "-";
-    out += fmt::format("{:<{}}  {:>12}  {:>8}  {:>8.2f}  {} {}{}\n", name(o), width, events, rate, o.seconds, o.code, meaning_of(o.code), o.stopped && o.code != 0 ? ", stopped by bl-run" : "");
+    out += fmt::format("{:<{}}  {:>12}  {:>8}  {:>8.2f}  {} {}{}\n", name(o), width, events, rate, o.seconds, o.code, meaning_of(o.code),
+                       o.stopped && o.code != 0 ? ", stopped by bl-run" : "");
   }
   return out;
 }
@@ -354,7 +359,9 @@ std::string verdict(const Report& report, const Segment& segment) {
   const auto& o = report.outcomes[static_cast<std::size_t>(report.root)];
   if (!report.late.empty()) {
     for (const auto& p : segment.processes)
-      if (p.stage == report.late) return fmt::format("segment '{}': stage '{}' ran longer than its time of {} s and was stopped: raise `time`, or give it less to do", segment.name, p.stage, p.time);
+      if (p.stage == report.late)
+        return fmt::format("segment '{}': stage '{}' ran longer than its time of {} s and was stopped: raise `time`, or give it less to do", segment.name,
+                           p.stage, p.time);
   }
   return fmt::format("segment '{}': root cause: stage '{}' ({}) ended with exit code {} ({})", segment.name, o.stage, o.program, o.code, meaning_of(o.code));
 }

@@ -86,7 +86,8 @@ TEST(Read, MissingFileIsBadInput) {
 }
 
 TEST(Read, KeepsTheOrderOfTheFile) {
-  const auto p = parse_pipeline("[stage.z]\nrun='bl-make'\n[stage.a]\nrun='bl-turn'\n[edge.y]\nfrom='z'\nto='a'\n[edge.b]\nfrom='a'\nto='z'\n", "dir/chain.toml");
+  const auto p =
+      parse_pipeline("[stage.z]\nrun='bl-make'\n[stage.a]\nrun='bl-turn'\n[edge.y]\nfrom='z'\nto='a'\n[edge.b]\nfrom='a'\nto='z'\n", "dir/chain.toml");
   EXPECT_EQ(p.name, "chain");
   EXPECT_EQ(p.stages[0].name, "z");
   EXPECT_EQ(p.stages[1].name, "a");
@@ -190,7 +191,8 @@ TEST(Cut, AnOutputFileThatIsAnInputFileIsADependency) {
 
 TEST(Cut, APartIsTheFileBeforeItsFraction) {
   const Scratch scratch;
-  const auto plan = planned("[stage.s]\nrun='bl-parts'\nin='here.bl'\nparts=['runs/a.bl=0.6','runs/b.bl=0.4']\n[stage.t]\nrun='bl-turn'\nin='runs/b.bl'\nout='t.bl'\n");
+  const auto plan =
+      planned("[stage.s]\nrun='bl-parts'\nin='here.bl'\nparts=['runs/a.bl=0.6','runs/b.bl=0.4']\n[stage.t]\nrun='bl-turn'\nin='runs/b.bl'\nout='t.bl'\n");
   ASSERT_EQ(plan.segments.size(), 2u);
   EXPECT_EQ(plan.segments[0].outputs, (std::vector<std::string>{"runs/a.bl", "runs/b.bl"}));
   EXPECT_EQ(plan.segments[0].processes[0].args, (std::vector<std::string>{"--parts=runs/a.bl=0.6", "--parts=runs/b.bl=0.4"}));
@@ -214,7 +216,8 @@ TEST(Cut, CoresAreThreadsAndDoNotDecideTheResult) {
 
 TEST(Cut, AllFaultsAreReportedAtOnce) {
   const Scratch scratch;
-  const auto text = complaint("[stage.a]\nrun='bl-make'\nevnts=1\nout='a.bl'\n[stage.b]\nrun='bl-nothing'\n[stage.c]\nrun='bl-turn'\nin='gone.bl'\nout='c.bl'\n");
+  const auto text =
+      complaint("[stage.a]\nrun='bl-make'\nevnts=1\nout='a.bl'\n[stage.b]\nrun='bl-nothing'\n[stage.c]\nrun='bl-turn'\nin='gone.bl'\nout='c.bl'\n");
   EXPECT_EQ(lines_of(text).size(), 4u) << text;
 }
 
@@ -266,8 +269,11 @@ TEST(Make, ASegmentFileChangesOnlyWithItsContent) {
 TEST(Make, OneRuleASegment) {
   const Scratch scratch;
   const auto rules = make_rules(planned(kChain), "build/plan/p", "bin/bl-run");
-  EXPECT_NE(rules.find("build/plan/p/make.done runs/objects.bl &: build/plan/p/make.json\n\t@$(RUN) bin/bl-run --in build/plan/p/make.json\n"), std::string::npos) << rules;
-  EXPECT_NE(rules.find("build/plan/p/again.done runs/model.h5 runs/report.txt &: build/plan/p/again.json runs/objects.bl runs/tok.h5\n"), std::string::npos) << rules;
+  EXPECT_NE(rules.find("build/plan/p/make.done runs/objects.bl &: build/plan/p/make.json\n\t@$(RUN) bin/bl-run --in build/plan/p/make.json\n"),
+            std::string::npos)
+      << rules;
+  EXPECT_NE(rules.find("build/plan/p/again.done runs/model.h5 runs/report.txt &: build/plan/p/again.json runs/objects.bl runs/tok.h5\n"), std::string::npos)
+      << rules;
   EXPECT_NE(rules.find("plan.reports := \\\n  runs/report.txt\n"), std::string::npos) << rules;
 }
 

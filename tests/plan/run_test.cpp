@@ -105,7 +105,8 @@ TEST(Run, NothingRunsWhenNothingChanged) {
 
 TEST(Run, TheRootCauseIsTheFirstCodeThatIsNoConsequence) {
   const Scratch scratch;
-  auto s = joined({script("source", "while echo x; do :; done 2>/dev/null; exit 5"), script("middle", "read; exit 3"), script("sink", "cat >/dev/null; exit 6")});
+  auto s =
+      joined({script("source", "while echo x; do :; done 2>/dev/null; exit 5"), script("middle", "read; exit 3"), script("sink", "cat >/dev/null; exit 6")});
   const auto report = run_segment(s, "s.done");
   ASSERT_GE(report.root, 0);
   EXPECT_EQ(report.outcomes[static_cast<std::size_t>(report.root)].stage, "middle");
@@ -194,7 +195,8 @@ TEST(Run, AnOutputThatWasNotWrittenIsNoticed) {
 
 TEST(Run, EventsAndBytesComeFromTheMetrics) {
   const Scratch scratch;
-  auto s = joined({script("counted", kOut + R"(printf '{"events":7,"bytes":1,"t":0}\n{"done":true,"events":1000,"bytes":2000000,"seconds":1}\n' > $metrics)"), script("plain", "cat > /dev/null")});
+  auto s = joined({script("counted", kOut + R"(printf '{"events":7,"bytes":1,"t":0}\n{"done":true,"events":1000,"bytes":2000000,"seconds":1}\n' > $metrics)"),
+                   script("plain", "cat > /dev/null")});
   s.processes[0].metrics = "run:";
   const auto report = run_segment(s, "s.done");
   EXPECT_TRUE(of(report, "counted").measured);
@@ -245,7 +247,8 @@ TEST(Run, ASignalReachesEveryProcess) {
   const pid_t child = ::fork();
   if (child == 0) {
     signals::install();
-    auto s = joined({script("source", "trap 'echo s >> got.txt; exit 143' TERM; while :; do sleep 0.02; done"), script("sink", "trap 'echo t >> got.txt; exit 143' TERM; while :; do sleep 0.02; done")});
+    auto s = joined({script("source", "trap 'echo s >> got.txt; exit 143' TERM; while :; do sleep 0.02; done"),
+                     script("sink", "trap 'echo t >> got.txt; exit 143' TERM; while :; do sleep 0.02; done")});
     const auto report = run_segment(s, "s.done");
     ::_exit(report.signal == SIGTERM && of(report, "source").code == 143 && of(report, "sink").code == 143 ? 0 : 1);
   }
