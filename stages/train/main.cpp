@@ -80,6 +80,7 @@ class Run {
 
  private:
   void start(stage::Reader& reader, bool one_pass) {
+    one_pass_ = one_pass;
     facts_.tokens = train::token_facts(reader.hello(), reader.where());
     facts_.history = reader.hello().history;
     facts_.history.push_back(context_.history_entry());
@@ -121,7 +122,8 @@ class Run {
     log::info("{} events to train on, {} to validate with, {} steps an epoch", trainer_->training_events(), trainer_->validation_events(),
               trainer_->steps_per_epoch());
     const std::uint64_t steps = trainer_->planned_steps() - std::min(trainer_->planned_steps(), trainer_->steps());
-    context_.progress().total(steps * std::max<std::uint64_t>(1, trainer_->training_events() / trainer_->steps_per_epoch()));
+    context_.progress().total(context_.progress().events() + steps * trainer_->training_events() / trainer_->steps_per_epoch());
+    started_ = context_.progress().seconds();
     while (const auto advance = trainer_->advance()) {
       report(advance->step);
       if (advance->epoch) report(*advance->epoch);
@@ -184,8 +186,8 @@ class Run {
     // A step's loss is noisy: what is shown is a running mean over about twenty.
     loss_ = std::isnan(loss_) ? r.loss : 0.95 * loss_ + 0.05 * r.loss;
     Progress& p = context_.progress();
-    p.add(r.events, r.tokens * sizeof(std::int32_t));
-    const double seconds = std::max(p.seconds(), 1e-3), entropy = trainer_->unigram_entropy();
+    if (!one_pass_) p.add(r.events, r.tokens * sizeof(std::int32_t));  // events of a pipe were counted when they were read
+    const double seconds = std::max(p.seconds() - started_, 1e-3), entropy = trainer_->unigram_entropy();
     std::string note = fmt::format("loss {:.3f} (unigram {:.3f})", loss_, entropy);
     if (!std::isnan(last_validation_)) note += fmt::format(", validation {:.3f}", last_validation_);
     p.note(note + fmt::format(", {:.0f} tokens/s", static_cast<double>(tokens_) / seconds));
@@ -215,7 +217,9 @@ class Run {
     const bool asked = signals::pending() != 0;
     const bool due = s_.checkpoint_every > 0 && trainer_->steps() % static_cast<std::uint64_t>(s_.checkpoint_every) == 0;
     if (asked || due) train::save(checkpoint_, true, trainer_->state(), facts_);
-    if (asked) log::warn("stopped after {} steps; go on with --resume {}", trainer_->steps(), checkpoint_);
+    // A signal that comes after `asked` was read waits for the next step: nothing stops without a checkpoint.
+    if (!asked) return;
+    log::warn("stopped after {} steps; go on with --resume {}", trainer_->steps(), checkpoint_);
     context_.stop_if_asked();
   }
 
@@ -227,7 +231,8 @@ class Run {
     context_.progress().metric({{"steps", trainer_->steps()}, {"loss", loss_}, {"unigram_entropy", entropy}});
     log::info("'{}': {} steps, loss {:.4f}, unigram entropy {:.4f}", s_.save, trainer_->steps(), loss_, entropy);
     const double reached = std::isnan(last_validation_) ? loss_ : last_validation_;
-    if (reached >= entropy)
+    constexpr std::uint64_t enough = 200;  // before so many steps no model can be blamed
+    if (reached >= entropy && trainer_->steps() >= enough)
       log::warn("the loss {:.3f} is not below the unigram entropy {:.3f}: the model knows no more than how often each token occurs", reached, entropy);
   }
 
@@ -238,7 +243,9 @@ class Run {
   train::Masking masking_;
   std::optional<models::Trainer> trainer_;
   double loss_ = std::nan(""), last_validation_ = std::nan("");
+  double started_ = 0;  // when training began, in seconds of the run
   std::uint64_t tokens_ = 0;
+  bool one_pass_ = false;
 };
 
 }  // namespace
