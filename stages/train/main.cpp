@@ -71,10 +71,17 @@ class Run {
       fail(Exit::usage, "--epochs {}: '{}' can be read once only; write it to a file first, or hold its events in memory with --collect", s_.epochs,
            reader->where());
     start(*reader, one_pass);
-    if (one_pass)
-      stream(*reader);
-    else
+    if (one_pass) {
+      try {
+        stream(*reader);
+      } catch (const Interrupted&) {
+        // perhaps while it waited for input: what was learned so far is kept
+        if (trainer_->steps() > 0) train::save(checkpoint_, true, trainer_->state(), facts_);
+        throw;
+      }
+    } else {
       repeat(*reader);
+    }
     finish();
   }
 

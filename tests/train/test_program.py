@@ -137,6 +137,29 @@ class Train(unittest.TestCase):
         piped.wait()
         self.assertEqual(self.digest("p.h5"), self.digest("m.h5"))
 
+    def test_sigterm_while_waiting_for_a_pipe_saves_a_checkpoint(self):
+        process = subprocess.Popen(command(["--save", "m.h5", "--metrics", "m.json"]), cwd=self.folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        # two of three batches: after some steps the program waits
+        batch = beamline.concat(list(beamline.read(self.folder / "masked.bl")))
+        with beamline.Writer(self.folder / "three.bl", "masked/1", meta={"tokenizer": TOKENIZER, "mask": {"mode": "one", "seed": 1}}) as out:
+            for i in range(0, 1500, 500):
+                out.write(beamline.select(batch, np.arange(i, i + 500)))
+        whole = (self.folder / "three.bl").read_bytes()
+        process.stdin.write(whole[:len(whole) * 5 // 6])
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not (self.folder / "m.json").exists() or "loss" not in (self.folder / "m.json").read_text():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(timeout=60), 143)  # communicate() would close the pipe
+        process.stdin.close()
+        process.stderr.close()
+        self.assertTrue((self.folder / "m.h5.part.h5").exists())
+        with open(self.folder / "masked.bl") as stream:
+            self.run_train("--save", "m.h5", "--resume", "m.h5.part.h5", stdin=stream)
+
     def test_a_pipe_has_one_epoch_unless_collected(self):
         with open(self.folder / "masked.bl") as stream:
             errors = self.run_train("--save", "m.h5", "--epochs", "3", stdin=stream, expect=2)
