@@ -32,6 +32,15 @@ void cut(std::vector<T>& values, std::size_t size) {
 
 std::string shown(double value) { return std::isnan(value) ? "nan" : fmt::format("{}", value); }
 
+std::string shown(std::string_view text, std::size_t length) {
+  std::string out;
+  for (const unsigned char c : text.substr(0, length)) {
+    if (c >= 0x20 && c < 0x7f) out += static_cast<char>(c);
+    else out += fmt::format("\\x{:02x}", c);
+  }
+  return text.size() > length ? out + "…" : out;
+}
+
 double angle(double value, std::string_view name) {
   need_finite(name, value);
   if (std::abs(value) > 4 * M_PI) bad(name, value, "is not an angle in radians");
@@ -56,6 +65,9 @@ void Events::begin(const Event& event) {
   process_.insert(process_.end(), event.process.begin(), event.process.end());
   process_offsets_.push_back(static_cast<std::uint32_t>(process_.size()));
   need_finite("weight", event.weight);
+  // Names travel into tables, JSON and terminals.
+  if (event.process.size() > 255 || !std::all_of(event.process.begin(), event.process.end(), [](char c) { return c >= 0x20 && c < 0x7f; }))
+    throw BadValue(fmt::format("process: '{}' is not a name of up to 255 printable ASCII characters", shown(event.process)));
   if (layout_.label) label_.push_back(event.label);
   if (!layout_.particles) {
     met_.push_back(positive("MET", event.met));

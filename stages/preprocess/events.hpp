@@ -97,6 +97,8 @@ class Events {
 
 // A number in a message: as short as it reads back.
 std::string shown(double value);
+// Text of a file in a message: at most `length` characters, what is not printable ASCII as \xNN.
+std::string shown(std::string_view text, std::size_t length = 40);
 // An angle that is one: within two turns, wrapped to [-pi, pi]. Throws BadValue with `name` in front.
 double angle(double value, std::string_view name);
 // A mass that rounding made slightly negative is 0. Throws BadValue.

@@ -95,7 +95,7 @@ Format detect(const std::string& path) {
   if (line[0] == '#') return Format::cms;
   if (std::count(line.begin(), line.end(), ';') >= 4) return Format::darkmachines;
   fail(Exit::input, "'{}' is of no known format: its first line is '{}'; Dark Machines lines are 'id;process;weight;MET;METphi;object,E,pt,eta,phi;…'", path,
-       line.substr(0, 60));
+       shown(line, 60));
 }
 
 void Bad::add(const std::string& message) {

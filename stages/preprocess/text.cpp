@@ -40,10 +40,7 @@ struct Line {
   const char* end;
 };
 
-std::string quoted(const char* begin, const char* end) {
-  const std::size_t size = static_cast<std::size_t>(end - begin);
-  return fmt::format("'{}{}'", std::string_view(begin, std::min<std::size_t>(size, 40)), size > 40 ? "…" : "");
-}
+std::string quoted(const char* begin, const char* end) { return fmt::format("'{}'", shown(std::string_view(begin, static_cast<std::size_t>(end - begin)))); }
 
 const char* find(const char* begin, const char* end, char c) {
   const void* found = std::memchr(begin, c, static_cast<std::size_t>(end - begin));
@@ -181,13 +178,13 @@ void Parser::object(const char* begin, const char* end, std::size_t number, Even
   std::string_view name(begin, static_cast<std::size_t>(comma - begin));
   while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
   const auto fault = [&](std::string_view what, const std::string& why) {
-    throw BadValue(fmt::format("object {} ({}), {}: {}", number, name.substr(0, 20), what, why));
+    throw BadValue(fmt::format("object {} ({}), {}: {}", number, shown(name, 20), what, why));
   };
   const auto known = physics::spelled(name);
   if (!known) {
     std::string all;
     for (const char* spelling : {"j", "b", "e-", "e+", "m-", "m+", "g", "tau-", "tau+"}) all += (all.empty() ? "" : ", ") + std::string(spelling);
-    throw BadValue(fmt::format("object {}: '{}' is not known; known are {}", number, name.substr(0, 20), all));
+    throw BadValue(fmt::format("object {}: '{}' is not known; known are {}", number, shown(name, 20), all));
   }
   const char* p = comma + 1;
   static constexpr std::string_view kNames[] = {"E", "pt", "eta", "phi"};
@@ -302,7 +299,7 @@ void TextReader::header(std::string_view line) {
   int column = 0;
   while (!text.empty()) {
     const auto semicolon = text.find(';');
-    const std::string field(text.substr(0, semicolon));
+    const std::string field = shown(text.substr(0, semicolon));
     if (field.find(',') != std::string::npos) break;  // the pattern of an object
     if (field == "event") grammar_.id = column;
     else if (field == "process") grammar_.process = column;
@@ -320,7 +317,7 @@ void TextReader::header(std::string_view line) {
   }
   grammar_.fields = column;
   if (grammar_.id < 0 || grammar_.met < 0 || grammar_.met_phi < 0 || column > 16)
-    fail(Exit::input, "'{}', line 1: the header must name event, MET_GeV and METphi among at most 16 columns, it is '{}'", name_, line.substr(0, 100));
+    fail(Exit::input, "'{}', line 1: the header must name event, MET_GeV and METphi among at most 16 columns, it is '{}'", name_, shown(line, 100));
 }
 
 bool TextReader::fill() {
@@ -352,7 +349,7 @@ bool TextReader::fill() {
     const std::string_view first(p, static_cast<std::size_t>(eol - p));
     const bool titled = first.starts_with("#") || first.starts_with("event") || first.starts_with("Event");
     if (grammar_.cms && !first.starts_with("#"))
-      fail(Exit::input, "'{}', line 1: a file of format cms begins with '# event;process;…', not '{}'", name_, first.substr(0, 40));
+      fail(Exit::input, "'{}', line 1: a file of format cms begins with '# event;process;…', not '{}'", name_, shown(first));
     if (titled) {
       header(first);
       p = std::min(eol + 1, stop);

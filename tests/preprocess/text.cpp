@@ -3,7 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.hpp"
+#include "base/rng.hpp"
 #include "preprocess/input.hpp"
+#include "schema/schema.hpp"
 #include "support.hpp"
 
 namespace {
@@ -121,6 +123,9 @@ TEST_F(Text, EachFaultIsNamedWithItsPlace) {
   EXPECT_HAS(second("1;p;1;5;0;j,50,100,0,0;"), "object 1 (j), E: 50 is below the momentum 100");
   EXPECT_HAS(second("1;p;1;5;0;j,200,100,0,100;"), "object 1 (j), phi: 100 is not an angle");
   EXPECT_HAS(second("1;p;1;5;0;;j,200,100,0,0;"), "object 1: '' is not known");
+  // What is not text is shown in a way that a terminal stands.
+  EXPECT_HAS(second("1;p;1;5\x1b[2J;0;"), "column 4 (MET): '5\\x1b[2J' is not a number");
+  EXPECT_HAS(second("1;p\xc9;1;5;0;"), "process: 'p\\xc9' is not a name");
 }
 
 TEST_F(Text, BadLinesAreSkippedUpToTheLimit) {
@@ -226,6 +231,37 @@ TEST_F(Text, CmsFaults) {
   EXPECT_HAS(error(head + "1;5;0;j,20,10,0,0,0,4.3,,1\n", Format::cms), "btag: 4.3 is outside 0 to 1: give --btag-cut");
   EXPECT_HAS(error(head + "1;5;0;m,20,10,0,0,2,,,1\n", Format::cms), "charge: 2 is outside -1 to 1");
   EXPECT_HAS(error(head + "1;5;0;m,20,10,0,0,x,,,1\n", Format::cms), "charge: 'x' is not a number");
+}
+
+// Lines with random damage: a sentence, or events that the schema accepts; nothing else.
+TEST_F(Text, DamagedLinesAreErrorsOrEvents) {
+  const Rng rng(5, "damage");
+  const std::string pieces[] = {";", ",", "\n", "e999", "-", "nan", "1e308", "99999999999999999999999", "\r", "#", std::string(1, '\0'), "\xff"};
+  std::size_t errors = 0, read_well = 0;
+  for (std::uint64_t i = 0; i < 600; ++i) {
+    const bool cms = i % 2;
+    std::string content = cms ? kCms : kTwo;
+    for (std::uint64_t k = 0; k <= rng.below(4, i, 0); ++k) {
+      const auto at = rng.below(content.size(), i, 10 * k + 1);
+      switch (rng.below(3, i, 10 * k + 2)) {
+        case 0: content[at] = static_cast<char>(rng.below(256, i, 10 * k + 3)); break;
+        case 1: content.erase(at, 1 + rng.below(20, i, 10 * k + 3)); break;
+        default: content.insert(at, pieces[rng.below(std::size(pieces), i, 10 * k + 3)]); break;
+      }
+      if (content.empty()) content = "1";
+    }
+    try {
+      Batch batch = read(content, cms ? Format::cms : Format::darkmachines, rng.below(2, i, 99) * 100);
+      std::erase_if(batch.columns, [](const Column& c) { return c.name.starts_with(kExtra); });
+      EXPECT_EQ(schema::violation(schema::get("objects/1"), batch), std::nullopt) << content;
+      ++read_well;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Exit::input) << content;
+      ++errors;
+    }
+  }
+  EXPECT_GT(errors, 100u);
+  EXPECT_GT(read_well, 100u);
 }
 
 }  // namespace
