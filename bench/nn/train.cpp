@@ -76,7 +76,8 @@ int main(int argc, char** argv) {
 
   if (ops) {
     const double peak = bl::bench::fma_peak(0.3);
-    fmt::print("peak {:.0f} GFLOP/s; forward + backward, 2048 tokens, width 64, 967 classes\n{:24} {:>10} {:>10} {:>7}\n", peak, "op", "us", "GFLOP/s", "% peak");
+    fmt::print("peak {:.0f} GFLOP/s; forward + backward, 2048 tokens, width 64, 967 classes\n{:24} {:>10} {:>10} {:>7}\n", peak, "op", "us", "GFLOP/s",
+               "% peak");
     bl::nn::testing::Size size{170, 12, 64, 967, 4, 1};
     for (const auto& c : bl::nn::testing::op_cases<float>()) {
       auto problem = c.make(size);
@@ -133,7 +134,8 @@ int main(int argc, char** argv) {
       double scored = 0;
       if (!all && dim < 512) {
         bl::models::ScoringWorkspace workspace(1);
-        scored = static_cast<double>(events) / median_seconds(seconds / 2, [&] { bl::models::token_log_probabilities(trainer.model(), data, {}, pool, workspace); });
+        scored =
+            static_cast<double>(events) / median_seconds(seconds / 2, [&] { bl::models::token_log_probabilities(trainer.model(), data, {}, pool, workspace); });
       }
       fmt::print("{:5} {:7} {:>12} {:12.0f} {:10.1f} {:8.0f} {:8.0f} {:>14}\n", dim, config.layers, all ? "all rows" : "one hidden", tokens / t,
                  flops / t * 1e-9, peak, flops / t * 1e-7 / peak, scored > 0 ? fmt::format("{:.0f}", scored) : "-");

@@ -52,9 +52,15 @@ void EncoderConfig::validate() const {
 
 std::map<std::string, std::string> EncoderConfig::to_map() const {
   const auto text = [](const auto& x) { return fmt::format("{}", x); };
-  return {{"vocabulary", text(vocabulary)}, {"mask_id", text(mask_id)}, {"positions", text(positions)},
-          {"types", text(types)},           {"dim", text(dim)},         {"heads", text(heads)},
-          {"layers", text(layers)},         {"feed_forward", text(feed_forward)}, {"dropout", text(dropout)},
+  return {{"vocabulary", text(vocabulary)},
+          {"mask_id", text(mask_id)},
+          {"positions", text(positions)},
+          {"types", text(types)},
+          {"dim", text(dim)},
+          {"heads", text(heads)},
+          {"layers", text(layers)},
+          {"feed_forward", text(feed_forward)},
+          {"dropout", text(dropout)},
           {"activation", std::string(activation_names[static_cast<std::size_t>(activation)])}};
 }
 
@@ -119,8 +125,7 @@ void MaskedInput::add(const EncoderConfig& config, const Examples& data, std::si
 void MaskedInput::add_one(const EncoderConfig& config, const Examples& data, std::size_t event, std::size_t hidden) {
   const std::size_t first = data.offsets[event], last = data.offsets[event + 1], start = tokens.size();
   tokens.insert(tokens.end(), data.tokens.begin() + static_cast<std::ptrdiff_t>(first), data.tokens.begin() + static_cast<std::ptrdiff_t>(last));
-  positions.insert(positions.end(), data.positions.begin() + static_cast<std::ptrdiff_t>(first),
-                   data.positions.begin() + static_cast<std::ptrdiff_t>(last));
+  positions.insert(positions.end(), data.positions.begin() + static_cast<std::ptrdiff_t>(first), data.positions.begin() + static_cast<std::ptrdiff_t>(last));
   if (config.types > 0) {
     types.insert(types.end(), data.types.begin() + static_cast<std::ptrdiff_t>(first), data.types.begin() + static_cast<std::ptrdiff_t>(last));
     types[start + hidden] = static_cast<std::int32_t>(config.types);
@@ -232,8 +237,8 @@ double MaskedTokenModel<T>::training_flops(double tokens, double pairs, double t
 template class MaskedTokenModel<float>;
 template class MaskedTokenModel<double>;
 
-std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data, std::span<const std::uint8_t> wanted,
-                                           Pool& pool, ScoringWorkspace& workspace) {
+std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data, std::span<const std::uint8_t> wanted, Pool& pool,
+                                           ScoringWorkspace& workspace) {
   // Tasks are runs of whole events with about this many tokens in all their copies: enough for a matrix product, small
   // enough for a cache. An event with many tokens is cut into several passes.
   constexpr std::size_t target = 2048;

@@ -104,8 +104,7 @@ class ScoringWorkspace {
   explicit ScoringWorkspace(std::size_t workers) : arenas_(workers), inputs_(workers), results_(workers) {}
 
  private:
-  friend std::vector<float> token_log_probabilities(const MaskedTokenModel<float>&, const Examples&, std::span<const std::uint8_t>, Pool&,
-                                                    ScoringWorkspace&);
+  friend std::vector<float> token_log_probabilities(const MaskedTokenModel<float>&, const Examples&, std::span<const std::uint8_t>, Pool&, ScoringWorkspace&);
   std::vector<nn::Arena> arenas_;
   std::vector<MaskedInput> inputs_;
   std::vector<std::vector<float>> results_;
@@ -114,8 +113,8 @@ class ScoringWorkspace {
 // log p(token | all other tokens of its event) of every token that is `wanted` (one byte per token; empty: all), with it
 // alone hidden; 0 for the others. One value per token of `data`. A value does not depend on the other events, on how
 // they are batched, or on the number of threads. The examples must have passed check().
-std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data, std::span<const std::uint8_t> wanted,
-                                           Pool& pool, ScoringWorkspace& workspace);
+std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data, std::span<const std::uint8_t> wanted, Pool& pool,
+                                           ScoringWorkspace& workspace);
 // log p of the tokens that `data.mask` hides, all of an event at once; 0 for the others.
 std::vector<float> masked_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data);
 

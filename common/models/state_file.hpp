@@ -28,8 +28,7 @@ void write_state(File& file, std::string_view kind, const State& state) {
   file.attribute("", "version", kModelVersion);
   file.attribute("", "kind", kind);
   for (const auto& [key, value] : state.texts) file.attribute("", std::string(kTextPrefix) + key, std::string_view(value));
-  for (const NamedArray& array : state.arrays)
-    std::visit([&](const auto& values) { file.write(array.name, array.shape, values); }, array.values);
+  for (const NamedArray& array : state.arrays) std::visit([&](const auto& values) { file.write(array.name, array.shape, values); }, array.values);
 }
 
 // Throws Exit::input with the file's name when it is no model, of another kind, or newer than this program.
@@ -46,14 +45,10 @@ State read_state(const File& file, std::string_view kind) {
   for (const std::string& name : file.all_datasets()) {
     const auto info = file.info(name);
     NamedArray array{name, {info.shape.begin(), info.shape.end()}, {}};
-    if (info.type == "f32")
-      array.values = file.template read<float>(name);
-    else if (info.type == "f64")
-      array.values = file.template read<double>(name);
-    else if (info.type == "i64")
-      array.values = file.template read<std::int64_t>(name);
-    else
-      fail(Exit::input, "'{}': the array '{}' has type {}, which no model has", file.path(), name, info.type);
+    if (info.type == "f32") array.values = file.template read<float>(name);
+    else if (info.type == "f64") array.values = file.template read<double>(name);
+    else if (info.type == "i64") array.values = file.template read<std::int64_t>(name);
+    else fail(Exit::input, "'{}': the array '{}' has type {}, which no model has", file.path(), name, info.type);
     state.arrays.push_back(std::move(array));
   }
   return state;

@@ -92,10 +92,21 @@ void TrainerConfig::validate() const {
 
 std::map<std::string, std::string> TrainerConfig::to_map() const {
   const auto text = [](const auto& x) { return fmt::format("{}", x); };
-  return {{"seed", text(seed)},     {"epochs", text(epochs)},         {"max_steps", text(max_steps)}, {"batch", text(batch)},
-          {"shard", text(shard)},   {"lanes", text(lanes)},           {"rate", text(rate)},           {"warmup", text(warmup)},
-          {"cosine", text(cosine ? 1 : 0)}, {"last_rate", text(last_rate)}, {"clip", text(clip)},     {"decay", text(decay)},
-          {"ema", text(ema)},       {"validation", text(validation)}, {"patience", text(patience)}};
+  return {{"seed", text(seed)},
+          {"epochs", text(epochs)},
+          {"max_steps", text(max_steps)},
+          {"batch", text(batch)},
+          {"shard", text(shard)},
+          {"lanes", text(lanes)},
+          {"rate", text(rate)},
+          {"warmup", text(warmup)},
+          {"cosine", text(cosine ? 1 : 0)},
+          {"last_rate", text(last_rate)},
+          {"clip", text(clip)},
+          {"decay", text(decay)},
+          {"ema", text(ema)},
+          {"validation", text(validation)},
+          {"patience", text(patience)}};
 }
 
 TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& map) {
@@ -125,8 +136,12 @@ TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& 
 
 struct Trainer::Impl {
   Impl(const EncoderConfig& model_config, const TrainerConfig& trainer_config, Pool& workers)
-      : config(trainer_config), pool(workers), model(model_config), optimizer(model.params(), optimizer_config(trainer_config)),
-        arenas(workers.threads()), counts(model_config.vocabulary, 0) {
+      : config(trainer_config),
+        pool(workers),
+        model(model_config),
+        optimizer(model.params(), optimizer_config(trainer_config)),
+        arenas(workers.threads()),
+        counts(model_config.vocabulary, 0) {
     config.validate();
     if (config.ema > 0) average = nn::Aligned<float>(model.params().size());
   }
@@ -141,14 +156,14 @@ struct Trainer::Impl {
   Pool& pool;
   MaskedTokenModel<float> model;
   nn::Optimizer<float> optimizer;
-  nn::Aligned<float> average;        // empty without EMA
-  nn::Aligned<float> best;           // weights of the best validation, empty before there is one
-  std::vector<nn::Arena> arenas;     // one a worker
+  nn::Aligned<float> average;     // empty without EMA
+  nn::Aligned<float> best;        // weights of the best validation, empty before there is one
+  std::vector<nn::Arena> arenas;  // one a worker
   std::vector<nn::Aligned<float>> lanes;
   std::vector<float*> lane_pointers;
-  std::vector<MaskedInput> inputs;   // one a shard
+  std::vector<MaskedInput> inputs;  // one a shard
   std::vector<std::vector<std::uint8_t>> masks;
-  std::vector<double> losses;        // one a shard
+  std::vector<double> losses;  // one a shard
   std::vector<std::int64_t> counts;
 
   // data in memory
@@ -244,9 +259,9 @@ struct Trainer::Impl {
     result.gradient_norm = nn::reduce_gradients<float>(pool, std::span<float* const>(lane_pointers).first(active), params.size());
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
       const std::string name = params.first_not_finite(std::span<const float>(lanes[0].data(), params.size()));
-      fail(Exit::failed, "step {}: the loss is {} and the norm of the gradient {}; {}. Try a smaller learning rate (it was {:g})", number,
-           result.loss, result.gradient_norm, name.empty() ? std::string("every single gradient is finite") : "the first gradient that is not finite is that of '" + name + "'",
-           result.rate);
+      fail(Exit::failed, "step {}: the loss is {} and the norm of the gradient {}; {}. Try a smaller learning rate (it was {:g})", number, result.loss,
+           result.gradient_norm,
+           name.empty() ? std::string("every single gradient is finite") : "the first gradient that is not finite is that of '" + name + "'", result.rate);
     }
     for (std::size_t s = 0; s < shards; ++s)
       for (const std::int32_t t : inputs[s].targets) ++counts[static_cast<std::size_t>(t)];
@@ -309,8 +324,7 @@ struct Trainer::Impl {
     over = over || (config.epochs > 0 && epoch >= config.epochs) || (config.max_steps > 0 && optimizer.steps() >= config.max_steps);
     if (over) return std::nullopt;
     shuffle();
-    const std::uint64_t batches = steps_per_epoch(), n = order.size(), first = n * step_of_epoch / batches,
-                        last = n * (step_of_epoch + 1) / batches;
+    const std::uint64_t batches = steps_per_epoch(), n = order.size(), first = n * step_of_epoch / batches, last = n * (step_of_epoch + 1) / batches;
     Advance result;
     result.step = step(*data, std::span<const std::uint32_t>(order).subspan(first, last - first), masker);
     epoch_loss += result.step.loss * static_cast<double>(result.step.targets);
@@ -419,8 +433,7 @@ Trainer::Trainer(const State& state, const TrainerConfig& config, Pool& pool)
   auto before = TrainerConfig::from_map(without_prefix("training/", state.texts)).to_map(), now = config.to_map();
   for (const char* free : {"epochs", "max_steps", "patience"}) before.erase(free), now.erase(free);
   for (const auto& [key, value] : before)
-    if (now[key] != value)
-      fail(Exit::usage, "the training to resume was started with {} {}, now it is {}: leave it out, or start anew", key, value, now[key]);
+    if (now[key] != value) fail(Exit::usage, "the training to resume was started with {} {}, now it is {}: leave it out, or start anew", key, value, now[key]);
   impl_->restore(state);
 }
 
@@ -430,9 +443,7 @@ const TrainerConfig& Trainer::config() const { return impl_->config; }
 const EncoderConfig& Trainer::model_config() const { return impl_->model.config(); }
 MaskedTokenModel<float>& Trainer::model() { return impl_->model; }
 StepResult Trainer::step(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker) { return impl_->step(data, events, masker); }
-double Trainer::evaluate(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker) {
-  return impl_->evaluate(data, events, masker);
-}
+double Trainer::evaluate(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker) { return impl_->evaluate(data, events, masker); }
 void Trainer::attach(const Examples& data, Masker masker) { impl_->attach(data, std::move(masker)); }
 std::size_t Trainer::training_events() const { return impl_->training.size(); }
 std::size_t Trainer::validation_events() const { return impl_->validation.size(); }
@@ -480,8 +491,8 @@ std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state) {
   const std::vector<float> answers = token_log_probabilities(*model, examples, {}, pool, workspace);
   for (std::size_t i = 0; i < n; ++i)
     if (!(std::abs(answers[i] - expected[i]) <= 1e-3f * std::max(1.0f, std::abs(expected[i]))))
-      fail(Exit::input, "the model does not answer as it did when it was saved: log-probability {} instead of {} for token {} of its fingerprint",
-           answers[i], expected[i], i);
+      fail(Exit::input, "the model does not answer as it did when it was saved: log-probability {} instead of {} for token {} of its fingerprint", answers[i],
+           expected[i], i);
   return model;
 }
 

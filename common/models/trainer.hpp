@@ -36,20 +36,20 @@ struct State {
 
 struct TrainerConfig {
   std::uint64_t seed = 1;
-  std::uint64_t epochs = 10;     // over attached data; 0: no limit
-  std::uint64_t max_steps = 0;   // 0: no limit
-  std::uint32_t batch = 256;     // events
-  std::uint32_t shard = 32;      // events of a shard: changes the last bits
-  std::uint32_t lanes = 8;       // the most threads that can work at once: changes the last bits
+  std::uint64_t epochs = 10;    // over attached data; 0: no limit
+  std::uint64_t max_steps = 0;  // 0: no limit
+  std::uint32_t batch = 256;    // events
+  std::uint32_t shard = 32;     // events of a shard: changes the last bits
+  std::uint32_t lanes = 8;      // the most threads that can work at once: changes the last bits
   double rate = 1e-3;
-  std::uint64_t warmup = 100;    // steps
-  bool cosine = true;            // down to last_rate · rate at the last step, where that is known
+  std::uint64_t warmup = 100;  // steps
+  bool cosine = true;          // down to last_rate · rate at the last step, where that is known
   double last_rate = 0.01;
-  double clip = 1.0;             // global norm of the gradient; 0: no clipping
+  double clip = 1.0;  // global norm of the gradient; 0: no clipping
   double decay = 0.01;
-  double ema = 0.0;              // weight of the old average, e.g. 0.999; 0: no average
-  double validation = 0.1;       // fraction of the events, chosen by ordinal number
-  std::uint64_t patience = 0;    // epochs without a better validation loss before training stops; 0: never
+  double ema = 0.0;            // weight of the old average, e.g. 0.999; 0: no average
+  double validation = 0.1;     // fraction of the events, chosen by ordinal number
+  std::uint64_t patience = 0;  // epochs without a better validation loss before training stops; 0: never
 
   void validate() const;  // throws Exit::usage naming the setting
   std::map<std::string, std::string> to_map() const;
@@ -64,9 +64,9 @@ struct StepResult {
 };
 
 struct EpochResult {
-  std::uint64_t epoch = 0;      // counted from 0
-  double training_loss = 0;     // mean over its targets
-  double validation_loss = 0;   // with the averaged weights where there are any; NaN without validation events
+  std::uint64_t epoch = 0;     // counted from 0
+  double training_loss = 0;    // mean over its targets
+  double validation_loss = 0;  // with the averaged weights where there are any; NaN without validation events
   bool best = false;
 };
 
@@ -110,7 +110,7 @@ class Trainer {
 
   std::uint64_t steps() const;
   std::uint64_t epoch() const;
-  double best_validation() const;   // +infinity before the first epoch
+  double best_validation() const;  // +infinity before the first epoch
   // Plug-in entropy of the frequencies of all targets trained on so far, in nats: the loss of a model that knows no
   // more than how often each token occurs.
   double unigram_entropy() const;

@@ -26,21 +26,17 @@ using Index = Eigen::Index;
 
 // noalias: without it Eigen makes a temporary of every product.
 template <class T>
-void gemm_eigen(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const T* a, std::size_t lda, const T* b,
-                std::size_t ldb, T* c, std::size_t ldc, bool accumulate) {
+void gemm_eigen(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const T* a, std::size_t lda, const T* b, std::size_t ldb, T* c,
+                std::size_t ldc, bool accumulate) {
   const bool at = ta == Trans::yes, bt = tb == Trans::yes;
   const In<T> A(a, static_cast<Index>(at ? k : m), static_cast<Index>(at ? m : k), Eigen::OuterStride<>(static_cast<Index>(lda)));
   const In<T> B(b, static_cast<Index>(bt ? n : k), static_cast<Index>(bt ? k : n), Eigen::OuterStride<>(static_cast<Index>(ldb)));
   Out<T> C(c, static_cast<Index>(m), static_cast<Index>(n), Eigen::OuterStride<>(static_cast<Index>(ldc)));
   if (!accumulate) C.setZero();
-  if (at && bt)
-    C.noalias() += A.transpose() * B.transpose();
-  else if (at)
-    C.noalias() += A.transpose() * B;
-  else if (bt)
-    C.noalias() += A * B.transpose();
-  else
-    C.noalias() += A * B;
+  if (at && bt) C.noalias() += A.transpose() * B.transpose();
+  else if (at) C.noalias() += A.transpose() * B;
+  else if (bt) C.noalias() += A * B.transpose();
+  else C.noalias() += A * B;
 }
 
 #ifdef BEAMLINE_HAVE_DNNL
@@ -57,8 +53,8 @@ void one_thread() {
 
 }  // namespace
 
-void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda, const float* b,
-          std::size_t ldb, float* c, std::size_t ldc, bool accumulate) {
+void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c,
+          std::size_t ldc, bool accumulate) {
   if (m == 0 || n == 0) return;
 #ifdef BEAMLINE_HAVE_DNNL
   one_thread();
@@ -77,16 +73,16 @@ void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const
     return;
   }
   const auto i64 = [](std::size_t x) { return static_cast<dnnl_dim_t>(x); };
-  const dnnl_status_t status = dnnl_sgemm(ta == Trans::yes ? 'T' : 'N', tb == Trans::yes ? 'T' : 'N', i64(m), i64(n), i64(k), 1.0f, a,
-                                          i64(lda), b, i64(ldb), accumulate ? 1.0f : 0.0f, c, i64(ldc));
+  const dnnl_status_t status = dnnl_sgemm(ta == Trans::yes ? 'T' : 'N', tb == Trans::yes ? 'T' : 'N', i64(m), i64(n), i64(k), 1.0f, a, i64(lda), b, i64(ldb),
+                                          accumulate ? 1.0f : 0.0f, c, i64(ldc));
   check(status == dnnl_success, "dnnl_sgemm refused a product");
 #else
   gemm_eigen(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 #endif
 }
 
-void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t lda, const double* b,
-          std::size_t ldb, double* c, std::size_t ldc, bool accumulate) {
+void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t lda, const double* b, std::size_t ldb, double* c,
+          std::size_t ldc, bool accumulate) {
   if (m == 0 || n == 0) return;
   gemm_eigen(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 }

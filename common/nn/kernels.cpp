@@ -18,18 +18,26 @@ template <class D>
 struct Whole {
   D d;
   template <class T>
-  HWY_INLINE auto load(const T* p) const { return hn::LoadU(d, p); }
+  HWY_INLINE auto load(const T* p) const {
+    return hn::LoadU(d, p);
+  }
   template <class V, class T>
-  HWY_INLINE void store(V v, T* p) const { hn::StoreU(v, d, p); }
+  HWY_INLINE void store(V v, T* p) const {
+    hn::StoreU(v, d, p);
+  }
 };
 template <class D>
 struct Rest {
   D d;
   hn::Mask<D> mask;
   template <class T>
-  HWY_INLINE auto load(const T* p) const { return hn::MaskedLoad(mask, d, p); }
+  HWY_INLINE auto load(const T* p) const {
+    return hn::MaskedLoad(mask, d, p);
+  }
   template <class V, class T>
-  HWY_INLINE void store(V v, T* p) const { hn::BlendedStore(v, mask, d, p); }
+  HWY_INLINE void store(V v, T* p) const {
+    hn::BlendedStore(v, mask, d, p);
+  }
 };
 
 // f(io, i) for every vector of n elements. What the mask leaves out reads as zero.
@@ -119,8 +127,7 @@ void bias_activation_back(std::size_t rows, std::size_t width, const T* slope, c
 }
 
 template <class T>
-void norm(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean,
-          T* rstd) {
+void norm(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean, T* rstd) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const T n = static_cast<T>(width);
@@ -155,8 +162,8 @@ void norm(std::size_t rows, std::size_t width, bool centre, double epsilon, cons
 }
 
 template <class T>
-void norm_back(std::size_t rows, std::size_t width, bool centre, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy,
-               T* dx, bool accumulate, T* dweight, T* dbias) {
+void norm_back(std::size_t rows, std::size_t width, bool centre, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy, T* dx, bool accumulate,
+               T* dweight, T* dbias) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
   const T n = static_cast<T>(width);
@@ -198,8 +205,7 @@ template <class T>
 T cross_entropy(std::size_t n, T* logits, const T* bias, std::size_t target, T scale, T* dbias) {
   const hn::ScalableTag<T> d;
   using V = hn::Vec<decltype(d)>;
-  if (bias != nullptr)
-    each(d, n, [&](auto io, std::size_t i) HWY_ATTR { io.store(hn::Add(io.load(logits + i), io.load(bias + i)), logits + i); });
+  if (bias != nullptr) each(d, n, [&](auto io, std::size_t i) HWY_ATTR { io.store(hn::Add(io.load(logits + i), io.load(bias + i)), logits + i); });
   const T m = largest(d, n, logits), at_target = logits[target];
   const V vm = hn::Set(d, m);
   const std::size_t lanes = hn::Lanes(d), whole = n / lanes * lanes;
@@ -317,8 +323,8 @@ void sgd(std::size_t n, double rate, double momentum, double decay, double scale
 
 template <class T>
 Kernels<T> table() {
-  return {bias_activation<T>, bias_activation_back<T>, norm<T>,  norm_back<T>,   cross_entropy<T>, log_softmax<T>,
-          add<T>,             add_scaled<T>,           blend<T>, sum_squares<T>, adamw<T>,         sgd<T>};
+  return {bias_activation<T>, bias_activation_back<T>, norm<T>,  norm_back<T>, cross_entropy<T>, log_softmax<T>, add<T>, add_scaled<T>,
+          blend<T>,           sum_squares<T>,          adamw<T>, sgd<T>};
 }
 Kernels<float> table_float() { return table<float>(); }
 Kernels<double> table_double() { return table<double>(); }

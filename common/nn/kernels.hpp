@@ -25,17 +25,16 @@ struct Kernels {
   // dz = dy · slope (dz = dy without slope); dbias += column sums of dz (if any). dz may be dy.
   void (*bias_activation_back)(std::size_t rows, std::size_t width, const T* slope, const T* dy, T* dz, T* dbias);
   // y = (x - mean) · rstd · weight + bias; centre false: RMS norm, mean is 0 and bias absent.
-  void (*norm)(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean,
-               T* rstd);
-  void (*norm_back)(std::size_t rows, std::size_t width, bool centre, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy,
-                    T* dx, bool accumulate, T* dweight, T* dbias);
+  void (*norm)(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean, T* rstd);
+  void (*norm_back)(std::size_t rows, std::size_t width, bool centre, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy, T* dx,
+                    bool accumulate, T* dweight, T* dbias);
   // One row of logits: adds bias (if any), returns -log softmax(logits)[target]; with scale != 0 the row becomes
   // scale · d loss / d logits, which is added to dbias (if any) too.
   T (*cross_entropy)(std::size_t n, T* logits, const T* bias, std::size_t target, T scale, T* dbias);
   void (*log_softmax)(std::size_t n, T* row);
-  void (*add)(std::size_t n, const T* a, const T* b, T* y);      // y = a + b
+  void (*add)(std::size_t n, const T* a, const T* b, T* y);       // y = a + b
   void (*add_scaled)(std::size_t n, T factor, const T* x, T* y);  // y += factor · x
-  void (*blend)(std::size_t n, T keep, const T* x, T* y);        // y = keep · y + (1 - keep) · x
+  void (*blend)(std::size_t n, T keep, const T* x, T* y);         // y = keep · y + (1 - keep) · x
   double (*sum_squares)(std::size_t n, const T* x);
   void (*adamw)(std::size_t n, const AdamW& a, double decay, const T* grad, T* value, T* moment1, T* moment2);
   void (*sgd)(std::size_t n, double rate, double momentum, double decay, double scale, const T* grad, T* value, T* moment);

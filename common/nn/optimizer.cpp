@@ -65,24 +65,22 @@ void Optimizer<T>::step(Pool& pool, Params<T>& params, const T* gradient, double
       const double decay = it->group == Group::weight || config_.decay_all ? config_.decay : 0;
       if (config_.kind == OptimizerConfig::Kind::adamw)
         kernels<T>().adamw(b - a, adam, decay, gradient + a, values + a, moment1_.data() + a, moment2_.data() + a);
-      else
-        kernels<T>().sgd(b - a, rate, config_.momentum, decay, scale, gradient + a, values + a, moment1_.data() + a);
+      else kernels<T>().sgd(b - a, rate, config_.momentum, decay, scale, gradient + a, values + a, moment1_.data() + a);
     }
   });
 }
 
 template <class T>
 void move_average(Pool& pool, std::span<T> average, std::span<const T> values, double keep) {
-  in_pieces(pool, average.size(), [&](std::size_t, std::size_t start, std::size_t n) {
-    kernels<T>().blend(n, static_cast<T>(keep), values.data() + start, average.data() + start);
-  });
+  in_pieces(pool, average.size(),
+            [&](std::size_t, std::size_t start, std::size_t n) { kernels<T>().blend(n, static_cast<T>(keep), values.data() + start, average.data() + start); });
 }
 
 double clip_factor(double norm, double limit) { return limit > 0 && norm > limit ? limit / norm : 1.0; }
 
-#define BEAMLINE_INSTANTIATE(T)                                                              \
-  template double reduce_gradients(Pool&, std::span<T* const>, std::size_t);                  \
-  template class Optimizer<T>;                                                                \
+#define BEAMLINE_INSTANTIATE(T)                                              \
+  template double reduce_gradients(Pool&, std::span<T* const>, std::size_t); \
+  template class Optimizer<T>;                                               \
   template void move_average(Pool&, std::span<T>, std::span<const T>, double);
 BEAMLINE_INSTANTIATE(float)
 BEAMLINE_INSTANTIATE(double)

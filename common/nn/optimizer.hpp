@@ -22,10 +22,10 @@ struct OptimizerConfig {
 
 struct Schedule {
   enum class Kind : std::uint8_t { constant, cosine } kind = Kind::constant;
-  double rate = 1e-3;          // the largest
-  std::uint64_t warmup = 0;    // steps of linear rise from rate / warmup, before either kind
-  std::uint64_t total = 0;     // cosine: the step at which `last` is reached
-  double last = 0;             // fraction of `rate` at the end
+  double rate = 1e-3;                   // the largest
+  std::uint64_t warmup = 0;             // steps of linear rise from rate / warmup, before either kind
+  std::uint64_t total = 0;              // cosine: the step at which `last` is reached
+  double last = 0;                      // fraction of `rate` at the end
   double at(std::uint64_t step) const;  // step counts from 0
 };
 

@@ -35,9 +35,9 @@ class Params {
   void allocate();
 
   const std::vector<ParamInfo>& list() const { return list_; }
-  const ParamInfo* find(std::string_view name) const;          // nullptr when there is none
-  std::size_t size() const { return size_; }                   // of the block, gaps included
-  std::size_t count() const;                                   // parameters, gaps not counted
+  const ParamInfo* find(std::string_view name) const;  // nullptr when there is none
+  std::size_t size() const { return size_; }           // of the block, gaps included
+  std::size_t count() const;                           // parameters, gaps not counted
   std::span<T> values() { return {block_.data(), size_}; }
   std::span<const T> values() const { return {block_.data(), size_}; }
   std::span<T> of(const Param& p) { return values().subspan(p.offset, p.size()); }

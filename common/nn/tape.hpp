@@ -25,7 +25,7 @@ namespace bl::nn {
 template <class T>
 struct Node {
   T* value = nullptr;
-  T* grad = nullptr;         // null until the first consumer's backward has run
+  T* grad = nullptr;  // null until the first consumer's backward has run
   std::size_t rows = 0, width = 0;
   bool wants_grad = false;
   bool parameter = false;
@@ -144,10 +144,8 @@ class Tape {
   }
   void give_back(T* memory, std::size_t n) {
     Spare* spare = empty_;
-    if (spare != nullptr)
-      empty_ = spare->next;
-    else
-      spare = arena_.take<Spare>(1);
+    if (spare != nullptr) empty_ = spare->next;
+    else spare = arena_.take<Spare>(1);
     *spare = {memory, n, spares_};
     spares_ = spare;
   }

@@ -209,7 +209,8 @@ class Run {
   }
 
   void report(const models::EpochResult& e) {
-    nlohmann::json line = {{"epoch_done", e.epoch}, {"step", trainer_->steps()}, {"training_loss", e.training_loss}, {"unigram_entropy", trainer_->unigram_entropy()}};
+    nlohmann::json line = {
+        {"epoch_done", e.epoch}, {"step", trainer_->steps()}, {"training_loss", e.training_loss}, {"unigram_entropy", trainer_->unigram_entropy()}};
     if (trainer_->validation_events() > 0) {
       last_validation_ = e.validation_loss;
       line["validation_loss"] = e.validation_loss;
@@ -285,14 +286,17 @@ int main(int argc, char** argv) {
   program.option("--feed-forward", s.feed_forward, "Width of the feed-forward part, in units of --dim").range(1, 64);
   program.option("--dropout", s.dropout, "Probability of dropout").range(0, 0.99);
   program.option("--types", s.types, "Embed the category of each visible token too");
-  program.option("--masks", s.masks, "redraw: new masks every epoch, by the mode of the stream; keep: those of the stream in every epoch").one_of({"redraw", "keep"});
+  program.option("--masks", s.masks, "redraw: new masks every epoch, by the mode of the stream; keep: those of the stream in every epoch")
+      .one_of({"redraw", "keep"});
   program.option("--extras", s.extras, "tokens/1: event-level tokens may be hidden too");
   program.example("bl-train --in masked.bl --save model.h5 --epochs 3 --threads 2 --seed 5", "three epochs over a file");
   program.example("bl-tokenize --with tok.h5 --in events.bl | bl-mask | bl-train --save model.h5", "one pass over a pipe");
   program.example("bl-train --in masked.bl --save model.h5 --checkpoint-every 500", "after a crash: the same with --resume model.h5.part.h5");
-  program.note("Masks", "masked/1 brings its masks; they are used in the first epoch and for validation, and drawn anew in later epochs unless --masks keep (modes "
-                        "each, ramp, knn and radius keep theirs always). tokens/1 gets masks of mode one.");
-  program.note("Order", "From a file every epoch has its own order. A pipe is learned in the order of the stream: bl-shuffle mixes it. Weights of events are not used.");
+  program.note("Masks",
+               "masked/1 brings its masks; they are used in the first epoch and for validation, and drawn anew in later epochs unless --masks keep (modes "
+               "each, ramp, knn and radius keep theirs always). tokens/1 gets masks of mode one.");
+  program.note("Order",
+               "From a file every epoch has its own order. A pipe is learned in the order of the stream: bl-shuffle mixes it. Weights of events are not used.");
   program.note("Signals", "SIGTERM and SIGINT save a checkpoint after the current step and end with 128 + signal.");
   return program.run(argc, argv, [&](stage::Context& context) { Run(s, context).run(); });
 }

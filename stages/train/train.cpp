@@ -21,8 +21,7 @@ std::uint32_t fact(const nlohmann::json& tokenizer, const char* name, const std:
 
 TokenFacts token_facts(const wire::Hello& hello, const std::string& where) {
   const auto it = hello.meta.find("tokenizer");
-  if (it == hello.meta.end() || !it->is_object())
-    fail(Exit::input, "'{}': the metadata of the tokens name no tokenizer; write them with bl-tokenize", where);
+  if (it == hello.meta.end() || !it->is_object()) fail(Exit::input, "'{}': the metadata of the tokens name no tokenizer; write them with bl-tokenize", where);
   TokenFacts facts;
   facts.tokenizer = *it;
   facts.vocabulary = fact(*it, "vocabulary", where);
@@ -77,8 +76,8 @@ void Events::add(const Batch& batch, const models::EncoderConfig& config) {
     if (good) continue;
     std::uint32_t e = 0;
     while (offsets[e + 1] <= i) ++e;
-    fail(Exit::input, "event {}: token {} at position {} of category {} does not fit a model with {} ids and {} positions", index[e], token[i],
-         position[i], category[i], config.vocabulary, config.positions);
+    fail(Exit::input, "event {}: token {} at position {} of category {} does not fit a model with {} ids and {} positions", index[e], token[i], position[i],
+         category[i], config.vocabulary, config.positions);
   }
 }
 

@@ -79,8 +79,8 @@ std::vector<OpCase<T>> op_cases() {
   const auto tokens_of = [](const Size& s) { return static_cast<std::size_t>(random_offsets(s, false).back()); };
   const auto shape = [](std::size_t rows, std::size_t width) { return Param{0, rows, width}; };
 
-  for (const auto& [name, act] : {std::pair{"linear", Activation::none}, {"linear_relu", Activation::relu}, {"linear_gelu", Activation::gelu},
-                                  {"linear_silu", Activation::silu}})
+  for (const auto& [name, act] :
+       {std::pair{"linear", Activation::none}, {"linear_relu", Activation::relu}, {"linear_gelu", Activation::gelu}, {"linear_silu", Activation::silu}})
     list.push_back({name, "linear", [=](const Size& s) {
                       const std::size_t n = tokens_of(s), in = s.width, out = s.width + s.classes;
                       return Problem<T>{{shape(n, in), shape(out, in), shape(1, out)},
@@ -109,8 +109,7 @@ std::vector<OpCase<T>> op_cases() {
                     auto c = std::make_shared<Constants>();
                     c->ids = random_ids(n, s.classes, s.seed, 0);
                     c->ids2 = random_ids(n, 3, s.seed, 1);
-                    return Problem<T>{{shape(s.classes, s.width), shape(3, s.width), shape(3, s.width)},
-                                      [c](Tape<T>& t, const std::vector<Var<T>>& v) {
+                    return Problem<T>{{shape(s.classes, s.width), shape(3, s.width), shape(3, s.width)}, [c](Tape<T>& t, const std::vector<Var<T>>& v) {
                                         const std::vector<Lookup<T>> l{{v[0], c->ids.data()}, {v[1], c->ids2.data()}, {v[2], c->ids2.data()}};
                                         return Result<T>{embedding<T>(t, c->ids.size(), l)};
                                       }};
@@ -140,13 +139,13 @@ std::vector<OpCase<T>> op_cases() {
                                         return Result<T>{dropout(t, v[0], 0.3)};
                                       }};
                   }});
-  list.push_back({"gather_rows", "rows", [=](const Size& s) {
-                    auto c = std::make_shared<Constants>();
-                    const std::size_t n = tokens_of(s);
-                    c->ids = random_ids(2 * s.sequences, n, s.seed, 0);
-                    return Problem<T>{{shape(n, s.width)},
-                                      [c](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{gather_rows<T>(t, v[0], c->ids)}; }};
-                  }});
+  list.push_back(
+      {"gather_rows", "rows", [=](const Size& s) {
+         auto c = std::make_shared<Constants>();
+         const std::size_t n = tokens_of(s);
+         c->ids = random_ids(2 * s.sequences, n, s.seed, 0);
+         return Problem<T>{{shape(n, s.width)}, [c](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{gather_rows<T>(t, v[0], c->ids)}; }};
+       }});
   list.push_back({"segment_mean", "rows", [=](const Size& s) {
                     auto c = std::make_shared<Constants>();
                     c->offsets = random_offsets(s, true);

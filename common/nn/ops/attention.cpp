@@ -60,8 +60,7 @@ HWY_INLINE void tile(D d, std::size_t depth, Left<T> a, const T* b, std::size_t 
 }
 
 template <std::size_t R, class D, class T>
-HWY_INLINE void strip(D d, std::size_t depth, std::size_t columns, Left<T> a, const T* b, std::size_t ldb, T* c, std::size_t ldc,
-                      bool accumulate) {
+HWY_INLINE void strip(D d, std::size_t depth, std::size_t columns, Left<T> a, const T* b, std::size_t ldb, T* c, std::size_t ldc, bool accumulate) {
   const std::size_t lanes = hn::Lanes(d);
   std::size_t j = 0;
   if constexpr (R <= 4)
@@ -73,16 +72,15 @@ HWY_INLINE void strip(D d, std::size_t depth, std::size_t columns, Left<T> a, co
 // C (rows, columns) = A (rows, depth) · B (depth, columns). `depth_of` and `start_of` bound the sum for a strip of rows
 // that starts at row i and has r rows, which is how causal attention skips what is zero.
 template <class D, class T, class Bounds>
-HWY_INLINE void product(D d, std::size_t rows, std::size_t columns, Left<T> a, const T* b, std::size_t ldb, T* c, std::size_t ldc,
-                        bool accumulate, const Bounds& bounds) {
+HWY_INLINE void product(D d, std::size_t rows, std::size_t columns, Left<T> a, const T* b, std::size_t ldb, T* c, std::size_t ldc, bool accumulate,
+                        const Bounds& bounds) {
   // One vector of columns leaves registers for eight rows at a time; more columns are better served by 4 x 2 vectors.
   const bool narrow = columns <= hn::Lanes(d);
   std::size_t i = 0;
   const auto run = [&](auto count) HWY_ATTR {
     constexpr std::size_t R = decltype(count)::value;
     const auto [from, to] = bounds(i, R);
-    strip<R>(d, to - from, columns, Left<T>{a.p + i * a.row + from * a.column, a.row, a.column}, b + from * ldb, ldb, c + i * ldc, ldc,
-             accumulate);
+    strip<R>(d, to - from, columns, Left<T>{a.p + i * a.row + from * a.column, a.row, a.column}, b + from * ldb, ldb, c + i * ldc, ldc, accumulate);
     i += R;
   };
   if (narrow)
@@ -114,9 +112,9 @@ HWY_INLINE void forward_head(D d, std::size_t n, std::size_t hd, bool causal, co
                              std::size_t heads, T* out, std::size_t ldo, T* lse, T* scratch) {
   using V = hn::Vec<D>;
   const std::size_t lanes = hn::Lanes(d), np = (n + lanes - 1) / lanes * lanes;
-  T* kt = scratch;             // (hd, np)
-  T* s = kt + hd * np;         // (n, np)
-  T* sums = s + n * np;        // (np)
+  T* kt = scratch;       // (hd, np)
+  T* s = kt + hd * np;   // (n, np)
+  T* sums = s + n * np;  // (np)
   transpose(n, hd, k, ld, static_cast<T>(1 / std::sqrt(static_cast<double>(hd))), kt, np);
   const auto all = [&](std::size_t, std::size_t) { return Range{0, hd}; };
   product(d, n, np, Left<T>{q, ld, 1}, kt, np, s, np, false, all);
@@ -148,8 +146,7 @@ HWY_INLINE void forward_head(D d, std::size_t n, std::size_t hd, bool causal, co
     lse[i * heads] = hn::GetLane(m);
   }
   // The rows of P are not normalised: dividing the d outputs of a row is cheaper. One vector logarithm for all rows.
-  product(d, n, hd, Left<T>{s, np, 1}, v, ld, out, ldo, false,
-          [&](std::size_t i, std::size_t r) { return Range{0, causal ? std::min(n, i + r) : n}; });
+  product(d, n, hd, Left<T>{s, np, 1}, v, ld, out, ldo, false, [&](std::size_t i, std::size_t r) { return Range{0, causal ? std::min(n, i + r) : n}; });
   for (std::size_t i = 0; i < n; ++i) {
     T* o = out + i * ldo;
     const T inverse = T{1} / sums[i];
@@ -164,9 +161,8 @@ HWY_INLINE void forward_head(D d, std::size_t n, std::size_t hd, bool causal, co
 }
 
 template <class D, class T>
-HWY_INLINE void backward_head(D d, std::size_t n, std::size_t hd, bool causal, const T* q, const T* k, const T* v, std::size_t ld,
-                              const T* bias, std::size_t heads, const T* lse, const T* dout, std::size_t ldo, T* dq, T* dk, T* dv,
-                              bool accumulate, T* dbias, T* scratch) {
+HWY_INLINE void backward_head(D d, std::size_t n, std::size_t hd, bool causal, const T* q, const T* k, const T* v, std::size_t ld, const T* bias,
+                              std::size_t heads, const T* lse, const T* dout, std::size_t ldo, T* dq, T* dk, T* dv, bool accumulate, T* dbias, T* scratch) {
   using V = hn::Vec<D>;
   const std::size_t lanes = hn::Lanes(d), np = (n + lanes - 1) / lanes * lanes;
   const T scale = static_cast<T>(1 / std::sqrt(static_cast<double>(hd)));
@@ -199,8 +195,7 @@ HWY_INLINE void backward_head(D d, std::size_t n, std::size_t hd, bool causal, c
     }
     // d loss / d score = p (d loss / d p - Σ p d loss / d p)
     const V mean = hn::SumOfLanes(d, sum);
-    for (std::size_t j = 0; j < np; j += lanes)
-      hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, row + j), hn::Sub(hn::LoadU(d, grad + j), mean)), factor), d, grad + j);
+    for (std::size_t j = 0; j < np; j += lanes) hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, row + j), hn::Sub(hn::LoadU(d, grad + j), mean)), factor), d, grad + j);
   }
   if (dbias != nullptr)
     for (std::size_t i = 0; i < n; ++i)
@@ -221,10 +216,8 @@ HWY_INLINE void with_lanes(std::size_t n, std::size_t hd, const F& f) {
   const hn::ScalableTag<T> full;
   const hn::Half<hn::ScalableTag<T>> half;
   const std::size_t lanes = hn::Lanes(full), rest = n % lanes;
-  if (hd % lanes != 0 || (n < 3 * lanes && rest > 0 && rest <= lanes / 2))
-    f(half);
-  else
-    f(full);
+  if (hd % lanes != 0 || (n < 3 * lanes && rest > 0 && rest <= lanes / 2)) f(half);
+  else f(full);
 }
 
 template <class T>
@@ -245,8 +238,7 @@ void forward(const AttentionShape& shape, const T* qkv, const T* bias, T* out, T
 }
 
 template <class T>
-void backward(const AttentionShape& shape, const T* qkv, const T* bias, const T* lse, const T* dout, T* dqkv, bool accumulate, T* dbias,
-              T* scratch) {
+void backward(const AttentionShape& shape, const T* qkv, const T* bias, const T* lse, const T* dout, T* dqkv, bool accumulate, T* dbias, T* scratch) {
   const std::size_t dim = shape.dim, heads = shape.heads, hd = dim / heads;
   for (std::size_t s = 0; s + 1 < shape.offsets.size(); ++s) {
     const std::size_t first = static_cast<std::size_t>(shape.offsets[s]), n = static_cast<std::size_t>(shape.offsets[s + 1]) - first;
@@ -270,12 +262,12 @@ void forward_float(const AttentionShape& s, const float* qkv, const float* bias,
 void forward_double(const AttentionShape& s, const double* qkv, const double* bias, double* out, double* lse, double* scratch) {
   forward(s, qkv, bias, out, lse, scratch);
 }
-void backward_float(const AttentionShape& s, const float* qkv, const float* bias, const float* lse, const float* dout, float* dqkv,
-                    bool accumulate, float* dbias, float* scratch) {
+void backward_float(const AttentionShape& s, const float* qkv, const float* bias, const float* lse, const float* dout, float* dqkv, bool accumulate,
+                    float* dbias, float* scratch) {
   backward(s, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
 }
-void backward_double(const AttentionShape& s, const double* qkv, const double* bias, const double* lse, const double* dout, double* dqkv,
-                     bool accumulate, double* dbias, double* scratch) {
+void backward_double(const AttentionShape& s, const double* qkv, const double* bias, const double* lse, const double* dout, double* dqkv, bool accumulate,
+                     double* dbias, double* scratch) {
   backward(s, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
 }
 
@@ -297,7 +289,8 @@ std::size_t AttentionShape::longest() const {
 
 std::size_t AttentionShape::pairs() const {
   std::size_t sum = 0;
-  for (std::size_t s = 0; s + 1 < offsets.size(); ++s) sum += static_cast<std::size_t>(offsets[s + 1] - offsets[s]) * static_cast<std::size_t>(offsets[s + 1] - offsets[s]);
+  for (std::size_t s = 0; s + 1 < offsets.size(); ++s)
+    sum += static_cast<std::size_t>(offsets[s + 1] - offsets[s]) * static_cast<std::size_t>(offsets[s + 1] - offsets[s]);
   return sum;
 }
 
@@ -317,21 +310,20 @@ void attention_forward(const AttentionShape& shape, const double* qkv, const dou
   HWY_DYNAMIC_DISPATCH(forward_double)(shape, qkv, bias, out, lse, scratch);
 }
 template <>
-void attention_backward(const AttentionShape& shape, const float* qkv, const float* bias, const float* lse, const float* dout, float* dqkv,
-                        bool accumulate, float* dbias, float* scratch) {
+void attention_backward(const AttentionShape& shape, const float* qkv, const float* bias, const float* lse, const float* dout, float* dqkv, bool accumulate,
+                        float* dbias, float* scratch) {
   HWY_DYNAMIC_DISPATCH(backward_float)(shape, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
 }
 template <>
-void attention_backward(const AttentionShape& shape, const double* qkv, const double* bias, const double* lse, const double* dout,
-                        double* dqkv, bool accumulate, double* dbias, double* scratch) {
+void attention_backward(const AttentionShape& shape, const double* qkv, const double* bias, const double* lse, const double* dout, double* dqkv,
+                        bool accumulate, double* dbias, double* scratch) {
   HWY_DYNAMIC_DISPATCH(backward_double)(shape, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
 }
 
 template <class T>
 Var<T> attention(Tape<T>& tape, Var<T> qkv, std::span<const std::int32_t> offsets, std::size_t heads, bool causal, Var<T> bias) {
   const AttentionShape shape{offsets, heads, qkv->width / 3, causal};
-  check(qkv->width % (3 * heads) == 0 && !offsets.empty() && static_cast<std::size_t>(offsets.back()) == qkv->rows,
-        "attention: shapes do not fit");
+  check(qkv->width % (3 * heads) == 0 && !offsets.empty() && static_cast<std::size_t>(offsets.back()) == qkv->rows, "attention: shapes do not fit");
   check(bias == nullptr || (bias->rows == shape.pairs() && bias->width == heads), "attention: bias of another shape");
   Var<T> y = tape.make(qkv->rows, shape.dim);
   T* lse = tape.arena().template take<T>(qkv->rows * heads);
@@ -345,8 +337,8 @@ Var<T> attention(Tape<T>& tape, Var<T> qkv, std::span<const std::int32_t> offset
     if (const Grad<T> g = tape.open(qkv); g || dbias != nullptr) {
       T* dqkv = g ? g.data : tape.scratch(qkv->size());
       T* work = tape.scratch(need);
-      attention_backward(shape, static_cast<const T*>(qkv->value), static_cast<const T*>(bias ? bias->value : nullptr),
-                         static_cast<const T*>(lse), static_cast<const T*>(y->grad), dqkv, g.accumulate, dbias, work);
+      attention_backward(shape, static_cast<const T*>(qkv->value), static_cast<const T*>(bias ? bias->value : nullptr), static_cast<const T*>(lse),
+                         static_cast<const T*>(y->grad), dqkv, g.accumulate, dbias, work);
       tape.give_back(work, need);
       if (!g) tape.give_back(dqkv, qkv->size());
     }

@@ -29,8 +29,7 @@ template <class T>
 void attention_forward(const AttentionShape& shape, const T* qkv, const T* bias, T* out, T* lse, T* scratch);
 // dbias may be null, else it is added to.
 template <class T>
-void attention_backward(const AttentionShape& shape, const T* qkv, const T* bias, const T* lse, const T* dout, T* dqkv, bool accumulate,
-                        T* dbias, T* scratch);
+void attention_backward(const AttentionShape& shape, const T* qkv, const T* bias, const T* lse, const T* dout, T* dqkv, bool accumulate, T* dbias, T* scratch);
 
 // offsets must outlive the tape.
 template <class T>

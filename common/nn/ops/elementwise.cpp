@@ -10,7 +10,7 @@
 namespace bl::nn {
 namespace {
 
-constexpr std::size_t lanes = 16;        // counters at a time: plain loops that the compiler turns into vectors
+constexpr std::size_t lanes = 16;         // counters at a time: plain loops that the compiler turns into vectors
 constexpr std::size_t block = lanes * 8;  // a counter gives four words of 32 bits, each decides two elements
 
 // Philox4x32-10 (Salmon et al., SC11) for `lanes` consecutive first counter words; equal to Random123's, which a test shows.
@@ -79,19 +79,17 @@ Var<T> add(Tape<T>& tape, Var<T> a, Var<T> b) {
   tape.record([&tape, a, b, y] {
     if (y->grad == nullptr) return;
     if (const Grad<T> db = tape.open(b)) {
-      if (db.accumulate)
-        kernels<T>().add(b->size(), db.data, y->grad, db.data);
-      else
-        std::copy_n(y->grad, b->size(), db.data);
+      if (db.accumulate) kernels<T>().add(b->size(), db.data, y->grad, db.data);
+      else std::copy_n(y->grad, b->size(), db.data);
     }
     tape.pass_on(y, a);
   });
   return y;
 }
 
-#define BEAMLINE_INSTANTIATE(T)                                                                 \
-  template void dropout_apply(std::size_t, const T*, double, const RandomState&, T*, bool);      \
-  template Var<T> dropout(Tape<T>&, Var<T>, double);                                             \
+#define BEAMLINE_INSTANTIATE(T)                                                             \
+  template void dropout_apply(std::size_t, const T*, double, const RandomState&, T*, bool); \
+  template Var<T> dropout(Tape<T>&, Var<T>, double);                                        \
   template Var<T> add(Tape<T>&, Var<T>, Var<T>);
 BEAMLINE_INSTANTIATE(float)
 BEAMLINE_INSTANTIATE(double)

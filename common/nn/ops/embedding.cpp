@@ -50,9 +50,9 @@ Var<T> embedding(Tape<T>& tape, std::size_t rows, std::span<const Lookup<T>> loo
   return y;
 }
 
-#define BEAMLINE_INSTANTIATE(T)                                                                           \
-  template void embedding_forward(std::size_t, std::span<const Lookup<T>>, T*);                            \
-  template void embedding_backward(Tape<T>&, std::size_t, std::span<const Lookup<T>>, const T*);           \
+#define BEAMLINE_INSTANTIATE(T)                                                                  \
+  template void embedding_forward(std::size_t, std::span<const Lookup<T>>, T*);                  \
+  template void embedding_backward(Tape<T>&, std::size_t, std::span<const Lookup<T>>, const T*); \
   template Var<T> embedding(Tape<T>&, std::size_t, std::span<const Lookup<T>>);
 BEAMLINE_INSTANTIATE(float)
 BEAMLINE_INSTANTIATE(double)

@@ -6,15 +6,14 @@
 namespace bl::nn {
 
 template <class T>
-void linear_forward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* b, Activation act, const T* residual,
-                    T* y, T* slope) {
+void linear_forward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* b, Activation act, const T* residual, T* y, T* slope) {
   gemm(Trans::no, Trans::yes, rows, out, in, x, in, w, in, y, out, false);
   if (b != nullptr || residual != nullptr || act != Activation::none) kernels<T>().bias_activation(rows, out, y, b, act, residual, y, slope);
 }
 
 template <class T>
-void linear_backward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* slope, T* dy, T* dx,
-                     bool accumulate_dx, T* dw, T* db) {
+void linear_backward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* slope, T* dy, T* dx, bool accumulate_dx, T* dw,
+                     T* db) {
   kernels<T>().bias_activation_back(rows, out, slope, dy, dy, db);
   if (dw != nullptr) gemm(Trans::yes, Trans::no, out, in, rows, dy, out, x, in, dw, in, true);
   if (dx != nullptr) gemm(Trans::no, Trans::no, rows, in, out, dy, out, w, in, dx, in, accumulate_dx);
@@ -32,17 +31,15 @@ Var<T> linear(Tape<T>& tape, Var<T> x, Var<T> w, Var<T> b, Activation act, Var<T
     if (y->grad == nullptr) return;
     const Grad<T> dx = tape.open(x);
     linear_backward(x->rows, x->width, w->rows, x->value, w->value, slope, y->grad, dx.data, dx.accumulate, tape.open_zeroed(w), tape.open_zeroed(b));
-    if (residual != nullptr)
-      tape.pass_on(y, residual);
-    else
-      tape.close(y);
+    if (residual != nullptr) tape.pass_on(y, residual);
+    else tape.close(y);
   });
   return y;
 }
 
-#define BEAMLINE_INSTANTIATE(T)                                                                                                              \
-  template void linear_forward(std::size_t, std::size_t, std::size_t, const T*, const T*, const T*, Activation, const T*, T*, T*);            \
-  template void linear_backward(std::size_t, std::size_t, std::size_t, const T*, const T*, const T*, T*, T*, bool, T*, T*);                     \
+#define BEAMLINE_INSTANTIATE(T)                                                                                                    \
+  template void linear_forward(std::size_t, std::size_t, std::size_t, const T*, const T*, const T*, Activation, const T*, T*, T*); \
+  template void linear_backward(std::size_t, std::size_t, std::size_t, const T*, const T*, const T*, T*, T*, bool, T*, T*);        \
   template Var<T> linear(Tape<T>&, Var<T>, Var<T>, Var<T>, Activation, Var<T>);
 BEAMLINE_INSTANTIATE(float)
 BEAMLINE_INSTANTIATE(double)

@@ -7,12 +7,10 @@ namespace bl::nn {
 
 // slope (rows, out): act'(x Wᵀ + b), kept for the backward; null at inference, or without activation.
 template <class T>
-void linear_forward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* b, Activation act, const T* residual,
-                    T* y, T* slope);
+void linear_forward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* b, Activation act, const T* residual, T* y, T* slope);
 // dy is overwritten by d loss / d (x Wᵀ + b). dx, dw, db may be null; dw and db are added to.
 template <class T>
-void linear_backward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* slope, T* dy, T* dx,
-                     bool accumulate_dx, T* dw, T* db);
+void linear_backward(std::size_t rows, std::size_t in, std::size_t out, const T* x, const T* w, const T* slope, T* dy, T* dx, bool accumulate_dx, T* dw, T* db);
 
 // A residual is only possible without activation: its gradient is that of y as it stands.
 template <class T>

@@ -39,8 +39,7 @@ double cross_entropy(Tape<T>& tape, Var<T> logits, std::span<const std::int32_t>
 std::size_t cross_entropy_chunk(std::size_t classes) { return std::clamp<std::size_t>((std::size_t{1} << 18) / std::max<std::size_t>(classes, 1), 16, 512); }
 
 template <class T>
-double linear_cross_entropy(Tape<T>& tape, Var<T> x, Var<T> w, Var<T> b, std::span<const std::int32_t> targets, double scale,
-                            std::span<T> log_probability) {
+double linear_cross_entropy(Tape<T>& tape, Var<T> x, Var<T> w, Var<T> b, std::span<const std::int32_t> targets, double scale, std::span<T> log_probability) {
   const std::size_t rows = x->rows, width = x->width, classes = w->rows, chunk = std::min(rows, cross_entropy_chunk(classes));
   check(w->width == width && targets.size() == rows && (b == nullptr || b->width == classes), "linear_cross_entropy: shapes do not fit");
   check(log_probability.empty() || log_probability.size() == rows, "linear_cross_entropy: one log-probability a row");
@@ -88,9 +87,9 @@ double squared_error(Tape<T>& tape, Var<T> prediction, std::span<const T> target
   return loss;
 }
 
-#define BEAMLINE_INSTANTIATE(T)                                                                                                         \
-  template double cross_entropy(Tape<T>&, Var<T>, std::span<const std::int32_t>, double);                                                \
-  template double linear_cross_entropy(Tape<T>&, Var<T>, Var<T>, Var<T>, std::span<const std::int32_t>, double, std::span<T>);           \
+#define BEAMLINE_INSTANTIATE(T)                                                                                                \
+  template double cross_entropy(Tape<T>&, Var<T>, std::span<const std::int32_t>, double);                                      \
+  template double linear_cross_entropy(Tape<T>&, Var<T>, Var<T>, Var<T>, std::span<const std::int32_t>, double, std::span<T>); \
   template double squared_error(Tape<T>&, Var<T>, std::span<const T>, double);
 BEAMLINE_INSTANTIATE(float)
 BEAMLINE_INSTANTIATE(double)

@@ -11,8 +11,8 @@ void layer_norm_forward(std::size_t rows, std::size_t width, const T* x, const T
 }
 
 template <class T>
-void layer_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy, T* dx,
-                         bool accumulate_dx, T* dweight, T* dbias) {
+void layer_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy, T* dx, bool accumulate_dx,
+                         T* dweight, T* dbias) {
   kernels<T>().norm_back(rows, width, true, x, weight, mean, rstd, dy, dx, accumulate_dx, dweight, dbias);
 }
 
@@ -22,8 +22,7 @@ void rms_norm_forward(std::size_t rows, std::size_t width, const T* x, const T* 
 }
 
 template <class T>
-void rms_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* rstd, const T* dy, T* dx,
-                       bool accumulate_dx, T* dweight) {
+void rms_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* rstd, const T* dy, T* dx, bool accumulate_dx, T* dweight) {
   kernels<T>().norm_back(rows, width, false, x, weight, nullptr, rstd, dy, dx, accumulate_dx, dweight, nullptr);
 }
 
@@ -59,7 +58,7 @@ Var<T> rms_norm(Tape<T>& tape, Var<T> x, Var<T> weight) {
   return y;
 }
 
-#define BEAMLINE_INSTANTIATE(T)                                                                                                   \
+#define BEAMLINE_INSTANTIATE(T)                                                                                                    \
   template void layer_norm_forward(std::size_t, std::size_t, const T*, const T*, const T*, T*, T*, T*);                            \
   template void layer_norm_backward(std::size_t, std::size_t, const T*, const T*, const T*, const T*, const T*, T*, bool, T*, T*); \
   template Var<T> layer_norm(Tape<T>&, Var<T>, Var<T>, Var<T>);                                                                    \

@@ -13,16 +13,15 @@ template <class T>
 void layer_norm_forward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* bias, T* y, T* mean, T* rstd);
 // dx may be null; dweight and dbias are added to.
 template <class T>
-void layer_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy, T* dx,
-                         bool accumulate_dx, T* dweight, T* dbias);
+void layer_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy, T* dx, bool accumulate_dx,
+                         T* dweight, T* dbias);
 template <class T>
 Var<T> layer_norm(Tape<T>& tape, Var<T> x, Var<T> weight, Var<T> bias);
 
 template <class T>
 void rms_norm_forward(std::size_t rows, std::size_t width, const T* x, const T* weight, T* y, T* rstd);
 template <class T>
-void rms_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* rstd, const T* dy, T* dx,
-                       bool accumulate_dx, T* dweight);
+void rms_norm_backward(std::size_t rows, std::size_t width, const T* x, const T* weight, const T* rstd, const T* dy, T* dx, bool accumulate_dx, T* dweight);
 template <class T>
 Var<T> rms_norm(Tape<T>& tape, Var<T> x, Var<T> weight);
 

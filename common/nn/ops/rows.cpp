@@ -45,8 +45,8 @@ Var<T> segment_mean(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> offse
   return y;
 }
 
-#define BEAMLINE_INSTANTIATE(T)                                                      \
-  template Var<T> gather_rows(Tape<T>&, Var<T>, std::span<const std::int32_t>);       \
+#define BEAMLINE_INSTANTIATE(T)                                                 \
+  template Var<T> gather_rows(Tape<T>&, Var<T>, std::span<const std::int32_t>); \
   template Var<T> segment_mean(Tape<T>&, Var<T>, std::span<const std::int32_t>);
 BEAMLINE_INSTANTIATE(float)
 BEAMLINE_INSTANTIATE(double)
