@@ -2,7 +2,7 @@
 // PUSH/PULL. Two processes each, in one run, so that the ratios mean something on a busy machine.
 // usage: bench_transport [GB per figure]
 #include <fcntl.h>
-#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +28,17 @@ constexpr int kRounds = 5;
 std::string g_folder;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// Seconds of CPU that this process and its children have used: less moved by a busy machine than the time that passed.
+double cpu() {
+  double total = 0;
+  for (const int who : {RUSAGE_SELF, RUSAGE_CHILDREN}) {
+    rusage u{};
+    ::getrusage(who, &u);
+    total += static_cast<double>(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + static_cast<double>(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+  }
+  return total;
+}
 
 void need(bool ok, const char* what) {
   if (ok) return;
@@ -221,22 +232,28 @@ int main(int argc, char** argv) {
       {"PUSH/PULL tcp, no copy", "stream over tcp", [](std::size_t n, std::size_t s) { return push_pull("tcp://127.0.0.1:45991", n, s); },
        [](std::size_t n, std::size_t s) { return socket_stream("tcp://127.0.0.1:45992", n, s); }},
   };
-  std::printf("%-28s %8s %9s   %-18s %9s %7s\n", "carrier", "batch", "GB/s", "", "GB/s", "ratio");
+  std::printf("%-28s %8s %7s %9s   %-18s %7s %9s %7s\n", "carrier", "batch", "GB/s", "CPU s/GB", "", "GB/s", "CPU s/GB", "ratio");
   const int in = ::dup(STDIN_FILENO);
   for (const auto& pair : pairs)
     for (const std::size_t size : {std::size_t{64} << 10, std::size_t{1} << 20, std::size_t{4} << 20}) {
       const auto n = std::max<std::size_t>(8, static_cast<std::size_t>(gigabytes * 1e9 / static_cast<double>(size)));
       std::vector<double> raw, ours;
+      double raw_cpu = 0, our_cpu = 0;
       for (int r = 0; r < kRounds; ++r) {  // in turn, so that both see the same neighbours
         std::fflush(stdout);
+        const double start = cpu();
         raw.push_back(pair.raw(n, size));
+        const double half = cpu();
         ours.push_back(pair.ours(n, size));
+        raw_cpu += half - start;
+        our_cpu += cpu() - half;
         ::dup2(in, STDIN_FILENO);
       }
       std::sort(raw.begin(), raw.end());
       std::sort(ours.begin(), ours.end());
-      std::printf("%-28s %4zu KiB %9.2f   %-18s %9.2f %6.0f %%\n", pair.carrier, size >> 10, raw[kRounds / 2], pair.stream, ours[kRounds / 2],
-                  100 * ours[kRounds / 2] / raw[kRounds / 2]);
+      const double volume = kRounds * static_cast<double>(n * size) / 1e9;
+      std::printf("%-28s %4zu KiB %7.2f %9.2f   %-18s %7.2f %9.2f %5.0f %%\n", pair.carrier, size >> 10, raw[kRounds / 2], raw_cpu / volume, pair.stream,
+                  ours[kRounds / 2], our_cpu / volume, 100 * ours[kRounds / 2] / raw[kRounds / 2]);
       std::fflush(stdout);
     }
   std::printf("median of %d; streams have checksums on both sides, credit, acknowledgements and a confirmed END\n", kRounds);

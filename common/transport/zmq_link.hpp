@@ -57,7 +57,8 @@ inline constexpr milliseconds kGrace{1000};             // for peers that are aw
 inline constexpr milliseconds kLinger{1000};            // for bytes on their way when a socket is closed
 inline constexpr std::uint64_t kMaxReason = 64u << 10;  // bytes of an ABORT's reason
 inline constexpr int kMaxDamaged = 3;                   // damaged frames in a row from one producer before the run is given up
-inline constexpr std::size_t kAhead = 2;                // batches a producer holds beyond its consumers' credit
+// What a producer holds beyond its consumers' credit: two batches, or more while they are small.
+inline constexpr std::size_t kAhead = 2, kAheadBytes = std::size_t{1} << 20;
 
 // Flags in the header.
 inline constexpr std::uint16_t kOpen = 1, kGrant = 2, kExtra = 4, kRelay = 8, kFresh = 16;  // CREDIT

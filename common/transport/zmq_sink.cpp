@@ -92,10 +92,12 @@ class ZmqSink final : public Sink {
     own_.digest += wire::end_term(frame.seq, body_hash);
     {
       const std::lock_guard lock(mutex_);
+      ++unsent_;
+      unsent_bytes_ += frame.body.size();
       box_.push_back(std::move(item));
     }
     wake_.set();
-    wait([&] { return unsent_ + box_.size() <= kAhead; });
+    wait([&] { return room(); });
   }
 
   void finish() override {
@@ -234,6 +236,8 @@ class ZmqSink final : public Sink {
       for (const auto seq : acked) acknowledged_(stream_, seq);
   }
 
+  bool room() const { return unsent_ <= kAhead || unsent_bytes_ <= kAheadBytes; }  // with the mutex held
+
   // Waits until `ready` holds (called with the mutex held) or the reader has had enough; handles acknowledgements.
   void wait(const std::function<bool()>& ready) {
     for (;;) {
@@ -327,7 +331,6 @@ class ZmqSink final : public Sink {
     std::unique_lock lock(mutex_);
     std::deque<Item> box;
     box.swap(box_);
-    unsent_ += box.size();  // publish() sets it anew
     if (hello_box_) {
       hello_ = std::move(hello_box_);
       hello_box_.reset();
@@ -702,19 +705,27 @@ class ZmqSink final : public Sink {
     // Every reader has had enough: nobody wants what is still to come.
     bool stopped = any_stopped_ && !complete_;
     for (auto& [id, p] : peers_) stopped = stopped && (p.stopped || !p.hello);
-    std::size_t unsent = queue_.size();
-    for (auto& [id, p] : peers_) unsent += p.mine.size();
-    for (auto& [uid, l] : lost_) unsent += l.mine.size();
+    std::size_t unsent = 0, bytes = 0;
+    const auto count = [&](const std::set<std::uint64_t>& seqs) {
+      unsent += seqs.size();
+      for (const auto seq : seqs)
+        if (const auto item = items_.find(seq); item != items_.end()) bytes += item->second.body.size();
+    };
+    count(queue_);
+    for (auto& [id, p] : peers_) count(p.mine);
+    for (auto& [uid, l] : lost_) count(l.mine);
     bool poke = false;
     {
       const std::lock_guard lock(mutex_);
       poke = !acked_.empty() || (stopped && !stop_box_);
       acked_box_.insert(acked_box_.end(), acked_.begin(), acked_.end());
       acked_.clear();
-      unsent_ = unsent;
+      for (const auto& item : box_) bytes += item.body.size();
+      unsent_ = unsent + box_.size();
+      unsent_bytes_ = bytes;
       stop_box_ = stop_box_ || stopped;
       confirmed_ = confirmed_ || confirmed_io_;
-      if (waiting_) changed_.notify_all();
+      if (waiting_ && (room() || confirmed_ || poke || stop_box_ || error_)) changed_.notify_all();
     }
     if (poke && relay_) relay_->poke();
   }
@@ -742,7 +753,7 @@ class ZmqSink final : public Sink {
   std::shared_ptr<Relayed> relay_box_;
   std::optional<std::string> abort_reason_;
   std::shared_ptr<Error> error_;
-  std::size_t unsent_ = 0;
+  std::size_t unsent_ = 0, unsent_bytes_ = 0;  // written, not sent: in box_ or waiting for credit
   bool waiting_ = false, finishing_ = false, confirmed_ = false, stop_box_ = false, abort_sent_ = false, quit_ = false;
   wire::End end_;
   std::uint64_t total_ = 0;

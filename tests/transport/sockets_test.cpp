@@ -285,7 +285,7 @@ TEST(Protocol, S30_MemoryIsBoundedByCredit) {
   std::atomic<std::uint64_t> written = 0;
   auto writing = in_background([&] {
     for (std::uint64_t seq = 0; seq < 50; ++seq) {
-      out->write(made_batch(kStream, seq, 1000, true));
+      out->write(made_batch(kStream, seq, link::kAheadBytes, true));
       ++written;
     }
     out->finish();
