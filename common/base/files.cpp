@@ -25,8 +25,7 @@ void sync_folder(const std::string& path) {
 
 void refuse_overwrite(const std::string& path, bool force) {
   struct stat info {};
-  if (!force && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode))
-    fail(Exit::write, "'{}' exists: give --force to replace it, or another name", path);
+  if (!force && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) fail(Exit::write, "'{}' exists: give --force to replace it, or another name", path);
 }
 
 AtomicFile::AtomicFile(std::string path, bool force) : path_(std::move(path)), part_(path_ + ".part") {

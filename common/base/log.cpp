@@ -22,14 +22,12 @@ std::shared_ptr<spdlog::logger> logger(std::string_view program = "beamline") {
 void setup(std::string_view program, std::string_view level) {
   auto l = logger(program);
   const auto parsed = spdlog::level::from_str(std::string(level));
-  if (parsed == spdlog::level::off && level != "off")
-    fail(Exit::usage, "unknown log level '{}': use debug, info, warn, error or off", level);
+  if (parsed == spdlog::level::off && level != "off") fail(Exit::usage, "unknown log level '{}': use debug, info, warn, error or off", level);
   l->set_level(parsed);
 }
 
 void write(int level, std::string_view message) {
-  static constexpr spdlog::level::level_enum levels[] = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn,
-                                                         spdlog::level::err};
+  static constexpr spdlog::level::level_enum levels[] = {spdlog::level::debug, spdlog::level::info, spdlog::level::warn, spdlog::level::err};
   logger()->log(levels[level], fmt::runtime("{}"), message);
 }
 

@@ -28,9 +28,12 @@ struct Progress::State {
   void redraw() {
     const double s = seconds(), rate = s > 0 ? static_cast<double>(events) / s : 0;
     std::string text = fmt::format("{}: {} events  {:.0f}/s  {:.1f} MB/s", program, events, rate, s > 0 ? static_cast<double>(bytes) / s / 1e6 : 0);
-    if (total > events && rate > 0) text += fmt::format("  {:.0f}%  ETA {:.0f} s", 100.0 * static_cast<double>(events) / static_cast<double>(total), static_cast<double>(total - events) / rate);
+    if (total > events && rate > 0)
+      text +=
+          fmt::format("  {:.0f}%  ETA {:.0f} s", 100.0 * static_cast<double>(events) / static_cast<double>(total), static_cast<double>(total - events) / rate);
     else if (total == 0 && total_bytes > bytes && bytes > 0)
-      text += fmt::format("  {:.0f}%  ETA {:.0f} s", 100.0 * static_cast<double>(bytes) / static_cast<double>(total_bytes), static_cast<double>(total_bytes - bytes) * s / static_cast<double>(bytes));
+      text += fmt::format("  {:.0f}%  ETA {:.0f} s", 100.0 * static_cast<double>(bytes) / static_cast<double>(total_bytes),
+                          static_cast<double>(total_bytes - bytes) * s / static_cast<double>(bytes));
     if (!note.empty()) text += "  " + note;
     std::fprintf(stderr, "\r%s\033[K", text.c_str());
     std::fflush(stderr);

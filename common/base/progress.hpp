@@ -17,15 +17,15 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void total(std::uint64_t events);                       // for the ETA; 0 = unknown
-  void total_bytes(std::uint64_t bytes);                  // for the ETA where the number of events is not known
-  void add(std::uint64_t events, std::uint64_t bytes);    // after each batch; redraws at most 5 times a second
-  void note(std::string text);                            // shown at the end of the line, e.g. "loss 3.12"
-  void metric(const nlohmann::json& line);                // appends one JSON line (adds "t", seconds since the start)
-  void finish();                                          // last metric line {"done":true, events, bytes, seconds}, clears the line
+  void total(std::uint64_t events);                     // for the ETA; 0 = unknown
+  void total_bytes(std::uint64_t bytes);                // for the ETA where the number of events is not known
+  void add(std::uint64_t events, std::uint64_t bytes);  // after each batch; redraws at most 5 times a second
+  void note(std::string text);                          // shown at the end of the line, e.g. "loss 3.12"
+  void metric(const nlohmann::json& line);              // appends one JSON line (adds "t", seconds since the start)
+  void finish();                                        // last metric line {"done":true, events, bytes, seconds}, clears the line
   std::uint64_t events() const;
   double seconds() const;
-  bool drawing() const;                                   // is a person watching?
+  bool drawing() const;  // is a person watching?
 
  private:
   struct State;

@@ -25,8 +25,8 @@ class Rng {
 
   // 64 random bits for number `index` of event (or batch, or step) `event`.
   std::uint64_t bits(std::uint64_t event, std::uint64_t index) const {
-    r123::Philox4x32::ctr_type counter{{static_cast<std::uint32_t>(event), static_cast<std::uint32_t>(event >> 32),
-                                        static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32)}};
+    r123::Philox4x32::ctr_type counter{{static_cast<std::uint32_t>(event), static_cast<std::uint32_t>(event >> 32), static_cast<std::uint32_t>(index),
+                                        static_cast<std::uint32_t>(index >> 32)}};
     const auto out = r123::Philox4x32{}(counter, key_);
     return out[0] | static_cast<std::uint64_t>(out[1]) << 32;
   }

@@ -18,7 +18,8 @@ void on_signal(int signal) {
   const int saved = errno;
   g_pending = signal;
   const std::uint64_t one = 1;
-  if (g_fd >= 0) [[maybe_unused]] const auto n = ::write(g_fd, &one, sizeof one);
+  if (g_fd >= 0) [[maybe_unused]]
+    const auto n = ::write(g_fd, &one, sizeof one);
   errno = saved;
 }
 }  // namespace

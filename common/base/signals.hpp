@@ -4,8 +4,8 @@
 namespace bl::signals {
 
 void install();
-int pending() noexcept;        // the signal that arrived, or 0
-void throw_if_pending();       // throws Interrupted
-int fd() noexcept;             // readable once a signal has arrived: for poll() beside sockets and pipes
+int pending() noexcept;   // the signal that arrived, or 0
+void throw_if_pending();  // throws Interrupted
+int fd() noexcept;        // readable once a signal has arrived: for poll() beside sockets and pipes
 
 }  // namespace bl::signals

@@ -131,8 +131,7 @@ void check_structure(const Batch& batch) {
   }
   for (const auto& c : batch.columns) {
     const std::size_t expected = expected_size(batch, c.dims);
-    if (c.size() != expected || c.raw.size() % size_of(c.dtype) != 0)
-      fail(Exit::input, "column '{}' has {} values, expected {}", c.name, c.size(), expected);
+    if (c.size() != expected || c.raw.size() % size_of(c.dtype) != 0) fail(Exit::input, "column '{}' has {} values, expected {}", c.name, c.size(), expected);
   }
 }
 

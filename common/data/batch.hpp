@@ -21,7 +21,7 @@ namespace bl {
 enum class Dtype : std::uint8_t { i8, u8, i16, u16, i32, u32, i64, u64, f32, f64 };
 
 std::size_t size_of(Dtype dtype);
-std::string_view name_of(Dtype dtype);                  // "f32"
+std::string_view name_of(Dtype dtype);  // "f32"
 std::optional<Dtype> dtype_named(std::string_view name);
 
 template <class T>
@@ -73,7 +73,9 @@ struct Batch {
   bool has(std::string_view name) const { return find(name) != nullptr; }
 
   template <class T>
-  std::span<const T> get(std::string_view name) const { return at(name).as<T>(); }
+  std::span<const T> get(std::string_view name) const {
+    return at(name).as<T>();
+  }
   // Adds or replaces a column.
   template <class T>
   void set(std::string name, std::vector<std::string> dims, std::span<const T> values) {

@@ -11,8 +11,8 @@ class Buffer {
   static constexpr std::size_t kAlign = 64;
 
   Buffer() = default;
-  explicit Buffer(std::size_t size);                    // owned, uninitialised
-  Buffer(const void* data, std::size_t size);           // owned copy
+  explicit Buffer(std::size_t size);           // owned, uninitialised
+  Buffer(const void* data, std::size_t size);  // owned copy
   // A view that keeps `owner` alive; the memory is never written through it.
   static Buffer view(std::shared_ptr<const void> owner, const std::byte* data, std::size_t size);
   Buffer slice(std::size_t offset, std::size_t size) const;  // view of a part

@@ -21,8 +21,7 @@ void Digest::add(const Batch& batch) {
       for (std::size_t e = 0; e < batch.events; ++e) event_hash[e] = hash64(c->raw.data() + e * row, row, event_hash[e] ^ salt);
     } else if (const Column* o = offsets_of(batch, c->dims[0])) {
       const auto v = o->as<std::uint32_t>();
-      for (std::size_t e = 0; e < batch.events; ++e)
-        event_hash[e] = hash64(c->raw.data() + v[e] * row, (v[e + 1] - v[e]) * row, event_hash[e] ^ salt);
+      for (std::size_t e = 0; e < batch.events; ++e) event_hash[e] = hash64(c->raw.data() + v[e] * row, (v[e + 1] - v[e]) * row, event_hash[e] ^ salt);
     }
   }
   events += batch.events;

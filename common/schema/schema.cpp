@@ -119,9 +119,12 @@ std::optional<std::string> incompatible(const Schema& wanted, std::string_view w
   int version = 0;
   if (slash != std::string_view::npos) std::from_chars(written.data() + slash + 1, written.data() + written.size(), version);
   if (name != wanted.name) return fmt::format("holds '{}', expected '{}'", written, wanted.id());
-  if (version > wanted.version) return fmt::format("was written as '{}', which is newer than '{}' of this program: update beamline to read it", written, wanted.id());
+  if (version > wanted.version)
+    return fmt::format("was written as '{}', which is newer than '{}' of this program: update beamline to read it", written, wanted.id());
   if (version < wanted.version) return fmt::format("was written as '{}', older than '{}': convert it with the release that wrote it", written, wanted.id());
-  if (hash != wanted.hash) return fmt::format("was written with another definition of '{}' (hash {}, here {}): its program and this one come from different builds of the schema", written, hex(hash), hex(wanted.hash));
+  if (hash != wanted.hash)
+    return fmt::format("was written with another definition of '{}' (hash {}, here {}): its program and this one come from different builds of the schema",
+                       written, hex(hash), hex(wanted.hash));
   return std::nullopt;
 }
 

@@ -216,8 +216,7 @@ void Context::produce(std::string_view schema, nlohmann::json meta, const std::f
   writer->finish();
 }
 
-void Context::transform(std::string_view schema, const std::function<Batch(Batch)>& kernel,
-                        const std::function<nlohmann::json(const wire::Hello&)>& meta) {
+void Context::transform(std::string_view schema, const std::function<Batch(Batch)>& kernel, const std::function<nlohmann::json(const wire::Hello&)>& meta) {
   const auto reader = open_reader();
   const auto writer = open_writer(schema, reader.get(), meta ? meta(reader->hello()) : nlohmann::json::object());
   writer->on_acknowledged([&](std::uint64_t seq) { reader->acknowledge(seq); });

@@ -79,7 +79,8 @@ std::string option_lines(const Option::Impl& o) {
   std::string left = "  " + o.flag;
   if (o.type() != "bool") {
     std::string what = o.choices.empty() ? (o.role == Role::value ? o.type() : "file") : join(o.choices, "|");
-    std::transform(what.begin(), what.end(), what.begin(), [&](unsigned char c) { return o.choices.empty() ? static_cast<char>(std::toupper(c)) : static_cast<char>(c); });
+    std::transform(what.begin(), what.end(), what.begin(),
+                   [&](unsigned char c) { return o.choices.empty() ? static_cast<char>(std::toupper(c)) : static_cast<char>(c); });
     left += " " + what;
   }
   std::string right = o.doc;
@@ -106,7 +107,9 @@ std::string Program::Impl::help() const {
     std::string lines;
     for (const auto& o : options)
       if (o.common == common) lines += option_lines(o);
-    if (common) lines += "  --describe                Print streams and options as TOML and exit\n  --version                 Print the version and exit\n  --help, -h                Print this text and exit\n";
+    if (common)
+      lines +=
+          "  --describe                Print streams and options as TOML and exit\n  --version                 Print the version and exit\n  --help, -h                Print this text and exit\n";
     if (!lines.empty()) text += std::string("\n") + (common ? "Common options:\n" : "Options:\n") + lines;
   }
   for (const auto& [title, body] : notes) text += "\n" + title + ":\n  " + wrap(body, 2) + "\n";
@@ -120,7 +123,8 @@ std::string Program::Impl::help() const {
 
 std::string Program::Impl::describe() const {
   std::string text = "name = " + quote(name) + "\nversion = " + quote(BEAMLINE_VERSION) + "\nsummary = " + quote(summary) + "\nreads = " + list(reads) +
-                    "\nreads_files = " + (takes_files ? "true" : "false") + "\nwrites = " + list(writes) + "\nparallel = " + (parallel ? "true" : "false") + "\n";
+                     "\nreads_files = " + (takes_files ? "true" : "false") + "\nwrites = " + list(writes) + "\nparallel = " + (parallel ? "true" : "false") +
+                     "\n";
   for (const auto& o : options) {
     text += "\n[[option]]\nname = " + quote(o.key()) + "\ntype = " + quote(o.type()) + "\n";
     text += "role = " + quote(o.role == Role::input_file ? "input-file" : o.role == Role::output_file ? "output-file" : "value") + "\n";

@@ -61,7 +61,7 @@ struct Context::Impl {
   std::unique_ptr<Pool> pool;
   std::unique_ptr<Progress> progress;
   std::map<std::string, std::string> dependencies;  // path -> hash
-  std::vector<std::string> streams_read;             // ids of the streams read, in order of opening
+  std::vector<std::string> streams_read;            // ids of the streams read, in order of opening
   // Unfinished streams are aborted, with the reason, when the stage fails.
   // They outlive the reader or writer that a failing body leaves behind, so that the peers are told why.
   std::vector<std::shared_ptr<transport::Sink>> sinks;

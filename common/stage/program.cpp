@@ -203,7 +203,8 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     static constexpr std::string_view unknown = "INI was not able to parse ";  // CLI11's words for a key that is no option
     if (what.substr(0, unknown.size()) == unknown) {
       const std::string key = what.substr(unknown.size()), near = nearest("--" + key, flags);
-      complain(fmt::format("config file '{}': unknown key '{}'{}; see {} --help", path, key, near.empty() ? "" : ", did you mean " + near.substr(2) + "?", p.name));
+      complain(
+          fmt::format("config file '{}': unknown key '{}'{}; see {} --help", path, key, near.empty() ? "" : ", did you mean " + near.substr(2) + "?", p.name));
     } else {
       complain(fmt::format("config file '{}': {}", path, what));
     }
@@ -241,7 +242,8 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     state.progress = std::make_unique<Progress>(p.name, p.metrics, p.quiet);
     for (const auto& o : p.options)
       if (o.role == Role::input_file && !o.common)
-        for (const auto& path : o.type() == "list" ? *std::get<std::vector<std::string>*>(o.target) : std::vector<std::string>{*std::get<std::string*>(o.target)})
+        for (const auto& path :
+             o.type() == "list" ? *std::get<std::vector<std::string>*>(o.target) : std::vector<std::string>{*std::get<std::string*>(o.target)})
           if (!path.empty() && readable(path)) context.depends_on(path);
     body(context);
     state.progress->finish();

@@ -29,11 +29,11 @@ enum class Role { value, input_file, output_file };
 class Option {
  public:
   Option& required();
-  Option& range(double low, double high);              // inclusive; a value outside is a usage error
-  Option& one_of(std::vector<std::string> choices);    // anything else is a usage error that lists them
-  Option& input_file();                                // an artefact that is read: hashed into the history
-  Option& output_file();                               // an artefact that is written
-  Option& no_effect();                                 // does not change the result (a path, a verbosity): left out of the stream id
+  Option& range(double low, double high);            // inclusive; a value outside is a usage error
+  Option& one_of(std::vector<std::string> choices);  // anything else is a usage error that lists them
+  Option& input_file();                              // an artefact that is read: hashed into the history
+  Option& output_file();                             // an artefact that is written
+  Option& no_effect();                               // does not change the result (a path, a verbosity): left out of the stream id
 
   struct Impl;
   explicit Option(Impl* impl) : impl_(impl) {}

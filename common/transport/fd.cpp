@@ -63,16 +63,14 @@ class FdSource : public Source {
     alignas(64) std::byte bytes[wire::kHeader];
     const std::size_t got = fill(bytes, wire::kHeader);
     if (got == 0 && !hello_) fail(Exit::upstream, "{} is empty: its writer failed or was never started", name_);
-    if (got == 0)
-      fail(Exit::upstream, "{} ended after {} batches without END: its writer failed or the file is cut short", name_, total_.batches);
+    if (got == 0) fail(Exit::upstream, "{} ended after {} batches without END: its writer failed or the file is cut short", name_, total_.batches);
     if (got < wire::kHeader) {
       if (!hello_ && (got < 4 || std::memcmp(bytes, "BLF1", 4) != 0)) fail(Exit::input, "{}: not a beamline stream ({} bytes)", name_, got);
       fail(Exit::upstream, "{} is cut short in a header after {} batches", name_, total_.batches);
     }
     const auto header = wire::read_header(bytes, name_);
     Buffer body(static_cast<std::size_t>(header.length));
-    if (fill(body.edit(), body.size()) < body.size())
-      fail(Exit::upstream, "{} is cut short in {} {}", name_, wire::name_of(header.kind), header.seq);
+    if (fill(body.edit(), body.size()) < body.size()) fail(Exit::upstream, "{} is cut short in {} {}", name_, wire::name_of(header.kind), header.seq);
     std::byte pad[64];
     const std::size_t padding = wire::padded(header.length) - static_cast<std::size_t>(header.length);
     if (fill(pad, padding) < padding) fail(Exit::upstream, "{} is cut short after {} {}", name_, wire::name_of(header.kind), header.seq);
@@ -241,8 +239,7 @@ class FdSink : public Sink {
       else file_->commit();
       return;
     }
-    if (!stopped_ && !pipe_ && ::fsync(fd_) != 0 && errno != EINVAL && errno != EROFS)
-      fail(Exit::write, "cannot write {}: {}", name_, errno_text(errno));
+    if (!stopped_ && !pipe_ && ::fsync(fd_) != 0 && errno != EINVAL && errno != EROFS) fail(Exit::write, "cannot write {}: {}", name_, errno_text(errno));
     if (::close(fd_) != 0 && !stopped_) fail(Exit::write, "cannot write {}: {}", name_, errno_text(errno));
   }
 

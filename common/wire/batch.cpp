@@ -152,7 +152,8 @@ class BatchVisitor : public msgpack::null_visitor {
 
 Buffer encode(const Batch& batch) {
   for (const auto& c : batch.columns)
-    if (c.raw.size() > kMaxBody) fail(Exit::failed, "column '{}' of batch {} has {} bytes, above the limit of {}: write smaller batches", c.name, batch.seq, c.raw.size(), kMaxBody);
+    if (c.raw.size() > kMaxBody)
+      fail(Exit::failed, "column '{}' of batch {} has {} bytes, above the limit of {}: write smaller batches", c.name, batch.seq, c.raw.size(), kMaxBody);
   Counter count;
   pack_batch(count, batch);
   if (count.at > kMaxBody) fail(Exit::failed, "batch {} has {} bytes, above the limit of {}: write smaller batches", batch.seq, count.at, kMaxBody);

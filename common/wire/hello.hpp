@@ -11,8 +11,8 @@ namespace bl::wire {
 
 // Body: msgpack map {"schema": "objects/1", "schema_hash": u64, "meta": {…}, "history": […]}.
 struct Hello {
-  std::string schema;              // "objects/1"
-  std::uint64_t schema_hash = 0;   // of the schema file
+  std::string schema;             // "objects/1"
+  std::uint64_t schema_hash = 0;  // of the schema file
   // Facts about the payload by name, e.g. meta["tokenizer"] = {"hash": …, "vocabulary": 875, …}. A stage passes on what
   // it does not know.
   nlohmann::json meta = nlohmann::json::object();

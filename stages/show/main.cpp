@@ -36,8 +36,7 @@ int main(int argc, char** argv) {
   program.reads(schemas).positional();
   program.option("--json", json, "Print everything as one JSON object");
   program.option("--csv", csv, "Print the events as CSV: every one, or the first --events");
-  program.option("--digest", digest,
-                 "Print only an order-free digest of the payload: the same whatever the batching, the transport and the history");
+  program.option("--digest", digest, "Print only an order-free digest of the payload: the same whatever the batching, the transport and the history");
   program.option("--events", events, "Number of events to print; -1: the first 3, or all of them as CSV").range(-1, 1e9);
   program.example("bl-show events.bl", "schema, history, counts, ranges and the first events");
   program.example("bl-show --digest events.bl", "compare two streams by what they hold");

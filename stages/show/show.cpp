@@ -118,8 +118,7 @@ nlohmann::json to_json(const StreamSummary& s, std::uint32_t events) {
   auto columns = nlohmann::json::array();
   for (const auto& c : s.columns) {
     nlohmann::json j = {{"name", c.name}, {"dtype", name_of(c.dtype)}, {"dims", c.dims}, {"values", c.values}};
-    if (!c.text && c.values > c.not_finite)
-      j.update({{"min", c.min}, {"max", c.max}, {"mean", c.sum / static_cast<double>(c.values - c.not_finite)}});
+    if (!c.text && c.values > c.not_finite) j.update({{"min", c.min}, {"max", c.max}, {"mean", c.sum / static_cast<double>(c.values - c.not_finite)}});
     columns.push_back(std::move(j));
   }
   auto processes = nlohmann::json::object();
@@ -127,9 +126,9 @@ nlohmann::json to_json(const StreamSummary& s, std::uint32_t events) {
   auto first = nlohmann::json::array();
   for (const auto& b : s.first)
     for (std::uint32_t e = 0; e < b.events && first.size() < events; ++e) first.push_back(event_json(b, e));
-  return {{"path", s.path},       {"schema", s.hello.schema}, {"events", s.events},         {"batches", s.batches},
-          {"bytes", s.bytes},     {"digest", s.digest.text()}, {"processes", processes},     {"columns", columns},
-          {"first", first},       {"meta", s.hello.meta},      {"history", s.hello.history}};
+  return {{"path", s.path},   {"schema", s.hello.schema},  {"events", s.events},        {"batches", s.batches},
+          {"bytes", s.bytes}, {"digest", s.digest.text()}, {"processes", processes},    {"columns", columns},
+          {"first", first},   {"meta", s.hello.meta},      {"history", s.hello.history}};
 }
 
 std::string to_text(const StreamSummary& s, std::uint32_t events) {

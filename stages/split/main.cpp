@@ -19,8 +19,8 @@ Part parse_part(const std::string& text) {
   Part part;
   part.path = text.substr(0, eq);
   const char* end = text.data() + text.size();
-  if (eq == std::string::npos || part.path.empty() ||
-      std::from_chars(text.data() + eq + 1, end, part.fraction).ptr != end || !(part.fraction > 0) || part.fraction > 1)
+  if (eq == std::string::npos || part.path.empty() || std::from_chars(text.data() + eq + 1, end, part.fraction).ptr != end || !(part.fraction > 0) ||
+      part.fraction > 1)
     bl::fail(bl::Exit::usage, "--parts '{}' must be FILE=FRACTION with a fraction above 0 and at most 1, e.g. train.bl=0.6", text);
   return part;
 }

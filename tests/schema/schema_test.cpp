@@ -108,9 +108,11 @@ TEST(Schema, mistakes_in_a_schema_file_are_named) {
     }
     return "";
   };
-  EXPECT_NE(message("name = \"a\"\nversion = 1\n[column.x]\ndtype = \"f32\"\ndims = [\"event\"]\nmaximum = 3\n").find("unknown key 'maximum' in column 'x'"), std::string::npos);
+  EXPECT_NE(message("name = \"a\"\nversion = 1\n[column.x]\ndtype = \"f32\"\ndims = [\"event\"]\nmaximum = 3\n").find("unknown key 'maximum' in column 'x'"),
+            std::string::npos);
   EXPECT_NE(message("name = \"a\"\nversion = 1\n[column.x]\ndtype = \"f99\"\ndims = [\"event\"]\n").find("column 'x' has no dtype"), std::string::npos);
-  EXPECT_NE(message("name = \"a\"\nversion = 1\n[column.x]\ndtype = \"f32\"\ndims = [\"jet\"]\n").find("dimension 'jet', which is not declared"), std::string::npos);
+  EXPECT_NE(message("name = \"a\"\nversion = 1\n[column.x]\ndtype = \"f32\"\ndims = [\"jet\"]\n").find("dimension 'jet', which is not declared"),
+            std::string::npos);
   EXPECT_NE(message("name = ").find("x.toml: line 1"), std::string::npos);
   EXPECT_NE(message("name = \"a\"\n[column.x]\n").find("a schema needs a name and a version"), std::string::npos);
 }
