@@ -123,7 +123,7 @@ class ZmqSink final : public Sink {
       std::unique_lock lock(mutex_);
       abort_reason_ = why.substr(0, kMaxReason);
       wake_.set();
-      changed_.wait_for(lock, milliseconds(500), [&] { return abort_sent_; });
+      changed_.wait_for(lock, 2 * kGrace, [&] { return abort_sent_; });
     } catch (...) {
     }
   }
@@ -343,7 +343,10 @@ class ZmqSink final : public Sink {
     end_io_ = end_;
     const bool abort_now = abort_reason_ && !aborting_;
     const bool quit = quit_;
-    if (abort_now) aborting_ = abort_reason_;
+    if (abort_now) {
+      aborting_ = abort_reason_;
+      aborting_since_ = now_;
+    }
     lock.unlock();
     for (auto& item : box) {
       const auto seq = item.seq;
@@ -361,9 +364,12 @@ class ZmqSink final : public Sink {
     if (hello_)
       for (auto& [id, p] : peers_)
         if (!p.hello && p.nonce != 0) greet(id, p);
-    if (abort_now) {
+    if (abort_now)
       for (auto& [id, p] : peers_)
         if (!p.done && !p.stopped) send(socket_, &id, abort_to(p));
+    // Consumers that start together with us may not have connected yet: open() tells them, so that they need not wait
+    // for a producer that is gone. A user who interrupts waits for nobody.
+    if (aborting_ && (started_ || peers_.size() >= endpoint_.peers || signals::pending() != 0 || now_ - aborting_since_ > kGrace)) {
       lock.lock();
       abort_sent_ = true;
       changed_.notify_all();
@@ -759,7 +765,7 @@ class ZmqSink final : public Sink {
   std::uint64_t total_ = 0;
 
   // the socket's thread
-  Clock::time_point now_, alone_since_;
+  Clock::time_point now_, alone_since_, aborting_since_;
   std::unordered_map<std::string, Peer> peers_;   // by routing id
   std::unordered_map<std::uint64_t, Lost> lost_;  // by uid: keepers that are waited for
   std::unordered_set<std::uint64_t> dispossessed_;

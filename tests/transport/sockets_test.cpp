@@ -792,13 +792,19 @@ TEST(Protocol, S54_EveryConsumerLearnsTheEnd) {
 TEST(Protocol, S55_FinishedThoughAWorkerDied) {
   Place place;
   auto out = open_sink(place.ipc("s", "peers=2"), {});
+  int acknowledged = 0;
+  out->on_acknowledged([&](std::uint64_t, std::uint64_t) { ++acknowledged; });
   Process dying({kRole, "worker", place.ipc(), place.ipc("w0")}, place.folder / "log");
   Process living({kRole, "worker", place.ipc(), place.ipc("w1")}, place.folder / "log");
-  Process sink({kRole, "sink", place.ipc("w0") + "," + place.ipc("w1"), place.folder / "out", "batches=300", "bytes=1000", "fixed=1"}, place.folder / "log");
+  Process sink({kRole, "sink", place.ipc("w0") + "," + place.ipc("w1"), place.folder / "out", "batches=300", "bytes=20000", "fixed=1"}, place.folder / "log");
   out->write(made_hello(kStream));
-  write_batches(*out, 0, 150);
+  write_batches(*out, 0, 150, 20000);
+  while (acknowledged < 150) {  // by both workers, so the sink has met both
+    out->poll();
+    sleep_for(5ms);
+  }
   dying.kill();
-  write_batches(*out, 150, 300);
+  write_batches(*out, 150, 300, 20000);
   out->finish();
   EXPECT_EQ(sink.wait(10s), 0) << sink.log();
   EXPECT_EQ(living.wait(5s), 0) << sink.log();
@@ -901,6 +907,16 @@ TEST(Protocol, S61_ProducerFails) {
     out.reset();
     EXPECT_TRUE(fails(reading.get(), Exit::upstream, explicitly ? "line 7 of the input is malformed" : "without finishing"));
   }
+  // A consumer that is a little late.
+  Place place;
+  auto reading = in_background([&] {
+    sleep_for(400ms);
+    return outcome([&] { read_all(*open_source(place.ipc())); });
+  });
+  auto out = open_sink(place.ipc(), {});
+  out->abort("the input is empty");
+  out.reset();
+  EXPECT_TRUE(fails(reading.get(), Exit::upstream, "the input is empty"));
 }
 
 TEST(Protocol, S62_SignalsInterruptWaiting) {
