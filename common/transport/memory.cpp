@@ -38,7 +38,12 @@ std::shared_ptr<Channel> channel_named(const std::string& name, bool writer, con
   const std::lock_guard lock(g_mutex);
   auto channel = g_channels[name].lock();
   // a channel that both ends have had is of an earlier stream
-  if (!channel || (channel->writer && channel->reader)) g_channels[name] = channel = std::make_shared<Channel>();
+  const auto had_both = [](Channel& c) {
+    const std::lock_guard held(c.mutex);
+    return c.writer && c.reader;
+  };
+  if (!channel || had_both(*channel)) g_channels[name] = channel = std::make_shared<Channel>();
+  const std::lock_guard held(channel->mutex);
   bool& mine = writer ? channel->writer : channel->reader;
   if (mine) fail(Exit::usage, "endpoint '{}' already has a {}", text, writer ? "writer" : "reader");
   mine = true;

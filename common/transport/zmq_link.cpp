@@ -92,6 +92,19 @@ bool send(zmq::socket_t& socket, const std::string* identity, const HeaderBytes&
   }
 }
 
+#ifdef __SANITIZE_THREAD__
+extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
+// The sanitizer does not see how libzmq hands memory to us: each byte read would be a (suppressed, slow) report.
+static void own(zmq::message_t& message) {
+  zmq::message_t copy(message.size());
+  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  std::memcpy(copy.data(), message.data(), message.size());
+  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  message = std::move(copy);
+}
+#endif
+
 bool receive(zmq::socket_t& socket, bool with_identity, Message& message, const std::string& where) {
   message.header.reset();
   message.identity.clear();
@@ -118,6 +131,10 @@ bool receive(zmq::socket_t& socket, bool with_identity, Message& message, const 
     message.body.rebuild();
   }
   if (!well) return true;
+#ifdef __SANITIZE_THREAD__
+  own(header);
+  own(message.body);
+#endif
   try {
     const auto h = wire::read_header(header.data<std::byte>(), where);
     if (h.length == message.body.size()) message.header = h;
