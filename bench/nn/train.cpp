@@ -122,7 +122,6 @@ int main(int argc, char** argv) {
       bl::Pool pool(1);
       bl::models::TrainerConfig training;
       training.batch = static_cast<std::uint32_t>(events);
-      training.shard = static_cast<std::uint32_t>(std::atoi(std::getenv("SHARD")));
       bl::models::Trainer trainer(config, training, pool);
       std::vector<std::uint32_t> list(events);
       std::iota(list.begin(), list.end(), 0u);
