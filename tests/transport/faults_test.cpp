@@ -93,6 +93,7 @@ void faults(int workers, bool tcp, double seconds, unsigned seed, bool stop_sink
     std::vector<std::string> names;
     for (auto& [name, p] : c.all)
       if (p.running() && !wake.contains(name)) names.push_back(name);
+    if (names.empty()) continue;  // all are frozen
     const auto name = names[random() % names.size()];
     if (random() % 4 == 0 && (name != "sink" || stop_sink)) {
       c.all.at(name).signal(SIGSTOP);
