@@ -445,7 +445,7 @@ void Input::read_raw(std::string_view name, std::uint64_t first, std::uint64_t c
   if (!what.needs_filter.empty())
     fail(Exit::input,
          "'{}', array '{}' is compressed with the filter {}, which this HDF5 library does not have: use a copy rewritten with gzip, "
-         "or install the filter's plugin and set HDF5_PLUGIN_PATH to its folder",
+         "or install the filter's plugin (Debian: hdf5-filter-plugin-blosc-serial, hdf5-filter-plugin), or set HDF5_PLUGIN_PATH to its folder",
          path(), name, what.needs_filter);
   if (values_to_read(name, first, count, size_of(dtype)) != size)
     fail(Exit::input, "'{}', array '{}' has {} values, {} are expected", path(), name, what.values(), size);
@@ -492,7 +492,7 @@ std::vector<std::string> Input::read_text(std::string_view name) const {
   const std::uint64_t count = values_to_read(name, 0, what.rows(), std::max<std::size_t>(what.size, 64));
   const Id type(H5Dget_type(id), H5Tclose);
   const Id space(H5Dget_space(id), H5Sclose);
-  auto texts = texts_of(type, space, count, [&](hid_t memory, void* out) { return H5Dread(id, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out); });
+  auto texts = texts_of(type, space, count, [from = hid_t{id}](hid_t memory, void* out) { return H5Dread(from, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, out); });
   if (texts.size() != count) fail(Exit::input, "'{}', array '{}' cannot be read: {}", path(), name, innermost());
   return texts;
 }
