@@ -2,21 +2,16 @@
 
     python3 tests/golden/encoder.py tests/golden/encoder.golden        # needs torch 2.15 and numpy; tests do not
 
-Everything is computed in double precision and stored as little-endian f32. Layout of the file:
-
-    8 bytes  "BLGOLD1\\n"
-    u32      number of arrays, then for each:
-             u32 length of name, name, u32 number of dimensions, u64 each dimension, values (f32, row-major)
-
 Arrays: weights/<name>, gradients/<name> (of the mean loss over the hidden tokens), input/offsets, tokens, positions,
 types, mask; output/log_probability (of each hidden token), output/loss, output/losses (ten AdamW steps).
 """
-import struct
 import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+import golden
 
 VOCABULARY, MASK, POSITIONS, TYPES = 61, 60, 20, 5
 DIM, HEADS, LAYERS, FEED_FORWARD = 24, 3, 2, 4
@@ -100,12 +95,7 @@ def main():
         losses.append(loss.item())
     arrays["output/losses"] = torch.tensor(losses)
 
-    with open(sys.argv[1], "wb") as file:
-        file.write(b"BLGOLD1\n" + struct.pack("<I", len(arrays)))
-        for name, value in arrays.items():
-            value = value.detach().numpy().astype("<f4")
-            file.write(struct.pack("<I", len(name)) + name.encode() + struct.pack("<I", value.ndim))
-            file.write(struct.pack(f"<{value.ndim}Q", *value.shape) + value.tobytes())
+    golden.write(sys.argv[1], arrays)
 
 
 if __name__ == "__main__":

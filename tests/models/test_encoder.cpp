@@ -3,11 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <fstream>
-#include <iterator>
-#include <map>
 
+#include "../golden/golden.hpp"
 #include "base/error.hpp"
 #include "events.hpp"
 #include "models/encoder.hpp"
@@ -19,42 +16,9 @@ namespace {
 using testing::make_events;
 using testing::small_config;
 
-// Reader of the files that tests/golden/*.py write; the layout is described there.
-class Golden {
- public:
-  explicit Golden(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(file)), {});
-    if (bytes.substr(0, 8) != "BLGOLD1\n") throw std::runtime_error(path + " is no golden file");
-    std::size_t at = 8;
-    const auto take = [&]<class T>(T value) {
-      std::memcpy(&value, bytes.data() + at, sizeof value);
-      at += sizeof value;
-      return value;
-    };
-    const auto count = take(std::uint32_t{});
-    for (std::uint32_t i = 0; i < count; ++i) {
-      const auto length = take(std::uint32_t{});
-      const std::string name = bytes.substr(at, length);
-      at += length;
-      std::size_t size = 1;
-      for (auto d = take(std::uint32_t{}); d > 0; --d) size *= take(std::uint64_t{});
-      std::vector<float>& values = arrays_[name];
-      values.resize(size);
-      std::memcpy(values.data(), bytes.data() + at, size * 4);
-      at += size * 4;
-    }
-  }
-  const std::vector<float>& at(const std::string& name) const { return arrays_.at(name); }
-  const std::map<std::string, std::vector<float>>& all() const { return arrays_; }
-
- private:
-  std::map<std::string, std::vector<float>> arrays_;
-};
-
 class GoldenEncoder : public ::testing::Test {
  protected:
-  Golden golden{BEAMLINE_SOURCE_DIR "/tests/golden/encoder.golden"};
+  bl::testing::Golden golden{BEAMLINE_SOURCE_DIR "/tests/golden/encoder.golden"};
   Examples data;
   EncoderConfig config;
 
