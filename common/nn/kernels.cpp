@@ -78,6 +78,20 @@ HWY_INLINE V activate(D d, V x, V* slope) {
     *slope = hn::MulAdd(hn::Mul(hn::Mul(x, du), s), hn::Sub(one, s), s);
     return hn::Mul(x, s);
   }
+  if constexpr (act == Activation::sigmoid) {
+    const V s = sigmoid(d, x);
+    *slope = hn::Mul(s, hn::Sub(one, s));
+    return s;
+  }
+  if constexpr (act == Activation::tanh) {
+    const V t = hn::Tanh(d, x);
+    *slope = hn::NegMulAdd(t, t, one);
+    return t;
+  }
+  if constexpr (act == Activation::softplus) {
+    *slope = sigmoid(d, x);
+    return hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d, hn::Exp(d, hn::Neg(hn::Abs(x)))));
+  }
   *slope = one;
   return x;
 }
@@ -108,6 +122,9 @@ void bias_activation(std::size_t rows, std::size_t width, const T* z, const T* b
     case Activation::relu: return bias_activation_of<Activation::relu>(rows, width, z, bias, residual, y, slope);
     case Activation::gelu: return bias_activation_of<Activation::gelu>(rows, width, z, bias, residual, y, slope);
     case Activation::silu: return bias_activation_of<Activation::silu>(rows, width, z, bias, residual, y, slope);
+    case Activation::sigmoid: return bias_activation_of<Activation::sigmoid>(rows, width, z, bias, residual, y, slope);
+    case Activation::tanh: return bias_activation_of<Activation::tanh>(rows, width, z, bias, residual, y, slope);
+    case Activation::softplus: return bias_activation_of<Activation::softplus>(rows, width, z, bias, residual, y, slope);
   }
 }
 

@@ -9,7 +9,8 @@ namespace bl::nn {
 
 // gelu is the tanh form 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) of Hendrycks & Gimpel (arXiv:1606.08415),
 // PyTorch's approximate="tanh": exactly differentiable at any precision, which the erf tables are not.
-enum class Activation : std::uint8_t { none, relu, gelu, silu };
+// silu(x) = x sigmoid(x); softplus(x) = log(1 + e^x), computed so that it neither overflows nor loses small values.
+enum class Activation : std::uint8_t { none, relu, gelu, silu, sigmoid, tanh, softplus };
 
 struct AdamW {
   double rate, beta1, beta2, epsilon;
