@@ -143,6 +143,64 @@ void bias_activation_back(std::size_t rows, std::size_t width, const T* slope, c
   }
 }
 
+template <Activation act, class T>
+void gated_activation_of(std::size_t rows, std::size_t width, T* z, const T* bias, T* y, bool slopes) {
+  const hn::ScalableTag<T> d;
+  using V = hn::Vec<decltype(d)>;
+  for (std::size_t r = 0; r < rows; ++r, z += 2 * width, y += width)
+    each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+      V value = io.load(z + i), gate = io.load(z + width + i), slope;
+      if (bias != nullptr) {
+        value = hn::Add(value, io.load(bias + i));
+        gate = hn::Add(gate, io.load(bias + width + i));
+      }
+      gate = activate<act>(d, gate, &slope);
+      io.store(hn::Mul(value, gate), y + i);
+      if (!slopes) return;
+      io.store(gate, z + i);
+      io.store(hn::Mul(value, slope), z + width + i);
+    });
+}
+
+template <class T>
+void gated_activation(std::size_t rows, std::size_t width, T* z, const T* bias, Activation act, T* y, bool slopes) {
+  switch (act) {
+    case Activation::none: return gated_activation_of<Activation::none>(rows, width, z, bias, y, slopes);
+    case Activation::relu: return gated_activation_of<Activation::relu>(rows, width, z, bias, y, slopes);
+    case Activation::gelu: return gated_activation_of<Activation::gelu>(rows, width, z, bias, y, slopes);
+    case Activation::silu: return gated_activation_of<Activation::silu>(rows, width, z, bias, y, slopes);
+    case Activation::sigmoid: return gated_activation_of<Activation::sigmoid>(rows, width, z, bias, y, slopes);
+    case Activation::tanh: return gated_activation_of<Activation::tanh>(rows, width, z, bias, y, slopes);
+    case Activation::softplus: return gated_activation_of<Activation::softplus>(rows, width, z, bias, y, slopes);
+  }
+}
+
+template <class T>
+void gated_activation_back(std::size_t rows, std::size_t width, const T* dy, T* z, T* dbias) {
+  const hn::ScalableTag<T> d;
+  for (std::size_t r = 0; r < rows; ++r, dy += width)
+    for (std::size_t half = 0; half < 2; ++half, z += width) {
+      T* sums = dbias == nullptr ? nullptr : dbias + half * width;
+      each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+        const auto g = hn::Mul(io.load(dy + i), io.load(z + i));
+        io.store(g, z + i);
+        if (sums != nullptr) io.store(hn::Add(io.load(sums + i), g), sums + i);
+      });
+    }
+}
+
+template <class T>
+void sin_cos_turns(std::size_t rows, std::size_t width, const T* t, T* y) {
+  const hn::ScalableTag<T> d;
+  const auto turn = hn::Set(d, static_cast<T>(6.283185307179586));
+  for (std::size_t r = 0; r < rows; ++r, t += width, y += 2 * width)
+    each(d, width, [&](auto io, std::size_t i) HWY_ATTR {
+      const auto x = io.load(t + i), angle = hn::Mul(turn, hn::Sub(x, hn::Round(x)));
+      io.store(hn::Sin(d, angle), y + i);
+      io.store(hn::Cos(d, angle), y + width + i);
+    });
+}
+
 template <class T>
 void norm(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean, T* rstd) {
   const hn::ScalableTag<T> d;
@@ -340,8 +398,21 @@ void sgd(std::size_t n, double rate, double momentum, double decay, double scale
 
 template <class T>
 Kernels<T> table() {
-  return {bias_activation<T>, bias_activation_back<T>, norm<T>,  norm_back<T>, cross_entropy<T>, log_softmax<T>, add<T>, add_scaled<T>,
-          blend<T>,           sum_squares<T>,          adamw<T>, sgd<T>};
+  return {bias_activation<T>,
+          bias_activation_back<T>,
+          gated_activation<T>,
+          gated_activation_back<T>,
+          sin_cos_turns<T>,
+          norm<T>,
+          norm_back<T>,
+          cross_entropy<T>,
+          log_softmax<T>,
+          add<T>,
+          add_scaled<T>,
+          blend<T>,
+          sum_squares<T>,
+          adamw<T>,
+          sgd<T>};
 }
 Kernels<float> table_float() { return table<float>(); }
 Kernels<double> table_double() { return table<double>(); }

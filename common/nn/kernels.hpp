@@ -25,6 +25,13 @@ struct Kernels {
   void (*bias_activation)(std::size_t rows, std::size_t width, const T* z, const T* bias, Activation act, const T* residual, T* y, T* slope);
   // dz = dy · slope (dz = dy without slope); dbias += column sums of dz (if any). dz may be dy.
   void (*bias_activation_back)(std::size_t rows, std::size_t width, const T* slope, const T* dy, T* dz, T* dbias);
+  // z (rows, 2 width), a row is value | gate: y = (value + bias) · act(gate + bias of the gate), bias (2 width) if any.
+  // slopes: z becomes d y / d value | d y / d gate, for the backward.
+  void (*gated_activation)(std::size_t rows, std::size_t width, T* z, const T* bias, Activation act, T* y, bool slopes);
+  // z *= dy for both halves, which makes it d loss / d z; dbias += its column sums (if any).
+  void (*gated_activation_back)(std::size_t rows, std::size_t width, const T* dy, T* z, T* dbias);
+  // y (rows, 2 width) = sin(2π t) | cos(2π t), t (rows, width) in turns: whole turns are taken off exactly.
+  void (*sin_cos_turns)(std::size_t rows, std::size_t width, const T* t, T* y);
   // y = (x - mean) · rstd · weight + bias; centre false: RMS norm, mean is 0 and bias absent.
   void (*norm)(std::size_t rows, std::size_t width, bool centre, double epsilon, const T* x, const T* weight, const T* bias, T* y, T* mean, T* rstd);
   void (*norm_back)(std::size_t rows, std::size_t width, bool centre, const T* x, const T* weight, const T* mean, const T* rstd, const T* dy, T* dx,

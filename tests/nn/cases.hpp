@@ -7,12 +7,14 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/rng.hpp"
 #include "nn/ops/attention.hpp"
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/embedding.hpp"
+#include "nn/ops/fourier.hpp"
 #include "nn/ops/linear.hpp"
 #include "nn/ops/loss.hpp"
 #include "nn/ops/norm.hpp"
@@ -96,6 +98,17 @@ std::vector<OpCase<T>> op_cases() {
                                       },
                                       6.0 * static_cast<double>(n * in * in)};
                   }});
+  for (const auto& [name, act] : {std::pair{"gated_linear", Activation::none},
+                                  {"glu", Activation::sigmoid},
+                                  {"reglu", Activation::relu},
+                                  {"geglu", Activation::gelu},
+                                  {"swiglu", Activation::silu}})
+    list.push_back({name, "linear", [=](const Size& s) {
+                      const std::size_t n = tokens_of(s), in = s.width, out = s.width + s.classes;
+                      return Problem<T>{{shape(n, in), shape(2 * out, in), shape(1, 2 * out)},
+                                        [act](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{gated_linear(t, v[0], v[1], v[2], act)}; },
+                                        12.0 * static_cast<double>(n * in * out)};
+                    }});
   list.push_back({"layer_norm", "norm", [=](const Size& s) {
                     return Problem<T>{{shape(tokens_of(s), s.width), shape(1, s.width), shape(1, s.width)},
                                       [](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{layer_norm(t, v[0], v[1], v[2])}; }};
@@ -113,6 +126,10 @@ std::vector<OpCase<T>> op_cases() {
                                         const std::vector<Lookup<T>> l{{v[0], c->ids.data()}, {v[1], c->ids2.data()}, {v[2], c->ids2.data()}};
                                         return Result<T>{embedding<T>(t, c->ids.size(), l)};
                                       }};
+                  }});
+  list.push_back({"fourier_features", "fourier", [=](const Size& s) {
+                    return Problem<T>{{shape(tokens_of(s), 3), shape(s.width, 3)},
+                                      [](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{fourier_features(t, v[0], v[1])}; }};
                   }});
   for (const bool causal : {false, true})
     for (const bool biased : {false, true})
@@ -168,6 +185,25 @@ std::vector<OpCase<T>> op_cases() {
                                       },
                                       6.0 * static_cast<double>(c->ids.size() * s.width * s.classes)};
                   }});
+  for (const auto& [name, smoothing, weighted] :
+       {std::tuple{"cross_entropy_smoothed", 0.2, false}, {"cross_entropy_weighted", 0.0, true}, {"cross_entropy_smoothed_weighted", 0.1, true}})
+    for (const bool chunked : {false, true})
+      list.push_back({std::string(chunked ? "linear_" : "") + name, "loss", [=](const Size& s) {
+                        auto c = std::make_shared<Constants>();
+                        c->ids = random_ids(tokens_of(s), s.classes, s.seed, 0);
+                        auto weights = std::make_shared<std::vector<T>>();
+                        // one class in five has no weight at all
+                        for (std::size_t i = 0; weighted && i < s.classes; ++i) weights->push_back(static_cast<T>((i + 1) % 5) / T{2});
+                        std::vector<Param> in{shape(c->ids.size(), s.classes)};
+                        if (chunked) in = {shape(c->ids.size(), s.width), shape(s.classes, s.width), shape(1, s.classes)};
+                        return Problem<T>{in,
+                                          [c, weights, smoothing, chunked](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                            const ClassTargets<T> o{smoothing, *weights};
+                                            return Result<T>{nullptr, chunked ? linear_cross_entropy<T>(t, v[0], v[1], v[2], c->ids, loss_scale, {}, o)
+                                                                              : cross_entropy<T>(t, v[0], c->ids, loss_scale, o)};
+                                          },
+                                          chunked ? 6.0 * static_cast<double>(c->ids.size() * s.width * s.classes) : 0};
+                      }});
   list.push_back({"squared_error", "loss", [=](const Size& s) {
                     auto target = std::make_shared<std::vector<T>>(s.tokens * s.width);
                     const Rng rng(s.seed, "target");
@@ -176,6 +212,22 @@ std::vector<OpCase<T>> op_cases() {
                                         return Result<T>{nullptr, squared_error<T>(t, v[0], *target, loss_scale)};
                                       }};
                   }});
+  for (const std::string name : {"squared_error_weighted", "absolute_error", "huber_loss"})
+    list.push_back({name, "loss", [=](const Size& s) {
+                      auto target = std::make_shared<std::vector<T>>(s.tokens * s.width);
+                      auto weights = std::make_shared<std::vector<T>>(target->size());
+                      const Rng rng(s.seed, "target");
+                      for (std::size_t i = 0; i < target->size(); ++i) {
+                        // far from the kink at zero, and on both sides of the Huber loss's delta, whose second derivative jumps
+                        (*target)[i] = static_cast<T>((i % 2 ? 8 : -8) * (name == "huber_loss" && i % 3 == 0 ? 0.0 : 1.0));
+                        (*weights)[i] = static_cast<T>(rng.uniform(1, i));
+                      }
+                      return Problem<T>{{shape(s.tokens, s.width)}, [target, weights, name](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                          if (name == "absolute_error") return Result<T>{nullptr, absolute_error<T>(t, v[0], *target, loss_scale, *weights)};
+                                          if (name == "huber_loss") return Result<T>{nullptr, huber_loss<T>(t, v[0], *target, 6.0, loss_scale, *weights)};
+                                          return Result<T>{nullptr, squared_error<T>(t, v[0], *target, loss_scale, *weights)};
+                                        }};
+                    }});
   return list;
 }
 
