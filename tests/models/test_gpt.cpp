@@ -1,0 +1,237 @@
+// The autoregressive model: golden values of PyTorch, causality, training that repeats itself to the bit, refusals.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "../golden/golden.hpp"
+#include "allocations.hpp"
+#include "base/error.hpp"
+#include "base/rng.hpp"
+#include "models/gpt.hpp"
+
+namespace bl::models {
+namespace {
+
+GptConfig small_config() {
+  GptConfig c;
+  c.vocabulary = 40;
+  c.positions = 33;
+  c.dim = 16;
+  c.heads = 2;
+  c.layers = 2;
+  c.feed_forward = 2;
+  return c;
+}
+
+// Token i of a sequence is (first + 3 i) mod 38.
+TokenSequences make_sequences(std::size_t count, std::uint64_t seed) {
+  const Rng rng(seed, "sequences");
+  TokenSequences data;
+  for (std::size_t s = 0; s < count; ++s) {
+    const std::size_t n = rng.below(33, s, 0), first = rng.below(38, s, 1);
+    for (std::size_t i = 0; i < n; ++i) data.tokens.push_back(static_cast<std::int32_t>((first + 3 * i) % 38));
+    data.offsets.push_back(data.tokens.size());
+  }
+  return data;
+}
+
+NextTokenInput packed(const GptConfig& config, const TokenSequences& data) {
+  NextTokenInput input;
+  for (std::size_t i = 0; i < data.size(); ++i) input.add(config, std::span(data.tokens).subspan(data.offsets[i], data.length(i)));
+  return input;
+}
+
+class GoldenGpt : public ::testing::Test {
+ protected:
+  testing::Golden golden{BEAMLINE_SOURCE_DIR "/tests/golden/gpt.golden"};
+  GptConfig config;
+  TokenSequences data;
+
+  void SetUp() override {
+    config.vocabulary = 47;
+    config.positions = 40;
+    config.dim = 32;
+    config.heads = 4;
+    config.layers = 2;
+    data.offsets = golden.as<std::uint64_t>("input/offsets");
+    data.tokens = golden.as<std::int32_t>("input/tokens");
+    data.check(config);
+  }
+  template <class T>
+  void load(GptModel<T>& model) const {
+    for (const nn::ParamInfo& p : model.params().list()) {
+      const auto& v = golden.at("weights/" + p.name);
+      ASSERT_EQ(v.size(), p.at.size()) << p.name;
+      std::ranges::copy(v, model.params().of(p.at).begin());
+    }
+    ASSERT_EQ(static_cast<std::ptrdiff_t>(model.params().list().size()),
+              std::ranges::count_if(golden.all(), [](const auto& a) { return a.first.starts_with("weights/"); }));
+  }
+  template <class T>
+  void compare(double tolerance) {
+    GptModel<T> model(config);
+    load(model);
+    const NextTokenInput input = packed(config, data);
+    nn::Arena arena;
+    nn::Aligned<T> gradient(model.params().size());
+    std::vector<T> logp(input.targets.size());
+    nn::Tape<T> tape(arena, model.params().values().data(), gradient.data());
+    const double loss = model.loss(tape, input, 1.0 / static_cast<double>(logp.size()), std::span<T>(logp)) / static_cast<double>(logp.size());
+    tape.backward();
+    EXPECT_NEAR(loss, golden.at("output/losses")[0], tolerance);
+    ASSERT_EQ(logp.size(), golden.at("output/log_probability").size());
+    for (std::size_t i = 0; i < logp.size(); ++i) EXPECT_NEAR(logp[i], golden.at("output/log_probability")[i], 5 * tolerance);
+    for (const nn::ParamInfo& p : model.params().list()) {
+      const auto& expected = golden.at("gradients/" + p.name);
+      double largest = 0, error = 0;
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        largest = std::max(largest, std::abs(static_cast<double>(expected[i])));
+        error = std::max(error, std::abs(static_cast<double>(gradient[p.at.offset + i]) - static_cast<double>(expected[i])));
+      }
+      EXPECT_LE(error, tolerance * std::max(largest, 1e-2)) << p.name;
+    }
+  }
+};
+
+TEST_F(GoldenGpt, outputs_and_all_gradients) {
+  compare<float>(1e-5);
+  compare<double>(5e-7);
+}
+
+TEST_F(GoldenGpt, ten_steps_of_adamw) {
+  GptModel<float> model(config);
+  load(model);
+  GptTraining training;
+  training.optimizer.beta2 = 0.95;
+  training.optimizer.decay = 0.05;
+  training.rate = 0.01;
+  training.shard = 50;  // several shards in several lanes
+  Pool pool(2);
+  GptTrainer trainer(model, training, pool);
+  for (const float expected : golden.at("output/losses")) EXPECT_NEAR(trainer.step(data).loss, expected, 2e-5 * expected);
+  EXPECT_EQ(trainer.steps(), 10u);
+}
+
+TEST(Gpt, a_token_depends_on_nothing_after_it) {
+  const GptConfig config = small_config();
+  GptModel<float> model(config);
+  model.init(3);
+  const auto score = [&](const std::vector<std::int32_t>& sequence) {
+    NextTokenInput input;
+    input.add(config, std::vector<std::int32_t>{5, 6, 7});  // a neighbour
+    input.add(config, sequence);
+    std::vector<float> logp(input.targets.size());
+    nn::Arena arena;
+    nn::Tape<float> tape(arena, model.params());
+    model.loss(tape, input, 0, std::span<float>(logp));
+    return std::vector<float>(logp.begin() + 4, logp.end());
+  };
+  const std::vector<float> a = score({1, 2, 3, 4, 5, 6}), b = score({1, 2, 3, 30, 31, 32});
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(a[i], b[i]);
+  for (std::size_t i = 3; i < 7; ++i) EXPECT_NE(a[i], b[i]);
+}
+
+TEST(GptTrainer, any_number_of_threads_gives_the_same_bits) {
+  GptConfig config = small_config();
+  config.dropout = 0.1;
+  const TokenSequences data = make_sequences(60, 4);
+  const auto train = [&](std::size_t threads) {
+    Pool pool(threads);
+    GptModel<float> model(config);
+    model.init(9);
+    GptTraining training;
+    training.shard = 64;
+    training.clip = 1;
+    GptTrainer trainer(model, training, pool);
+    std::vector<double> result;
+    for (int i = 0; i < 5; ++i) result.push_back(trainer.step(data).loss);
+    result.insert(result.end(), model.params().values().begin(), model.params().values().end());
+    return result;
+  };
+  const std::vector<double> one = train(1);
+  EXPECT_EQ(train(2), one);
+  EXPECT_EQ(train(3), one);
+}
+
+TEST(GptTrainer, learns_a_rule_and_allocates_nothing_in_the_steady_state) {
+  const TokenSequences data = make_sequences(100, 5);
+  for (const std::size_t threads : {1u, 3u}) {
+    Pool pool(threads);
+    GptModel<float> model(small_config());
+    model.init(1);
+    GptTraining training;
+    training.rate = 1e-2;
+    training.shard = 128;
+    GptTrainer trainer(model, training, pool);
+    const double first = trainer.step(data).loss;
+    EXPECT_NEAR(first, std::log(40.0), 0.2);
+    double last = 0;
+    for (int i = 0; i < 60; ++i) last = trainer.step(data).loss;
+    EXPECT_LT(last, 0.5 * first);
+    const std::size_t before = bl::testing::allocations();
+    for (int i = 0; i < 5; ++i) trainer.step(data);
+    EXPECT_EQ(bl::testing::allocations() - before, 0u) << threads << " threads";
+  }
+}
+
+TEST(GptTrainer, an_infinite_weight_stops_with_step_and_parameter) {
+  Pool pool(1);
+  GptModel<float> model(small_config());
+  model.init(1);
+  GptTrainer trainer(model, {}, pool);
+  const TokenSequences data = make_sequences(10, 6);
+  trainer.step(data);
+  const std::vector<float> before(model.params().values().begin(), model.params().values().end());
+  float& weight = model.params().of(model.params().find("gpt/1/norm2/weight")->at)[3];
+  const float good = weight;
+  weight = std::numeric_limits<float>::infinity();
+  try {
+    trainer.step(data);
+    FAIL() << "an infinite weight was not noticed";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Exit::failed);
+    EXPECT_NE(std::string(e.what()).find("step 1:"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("that of 'gpt/token'"), std::string::npos) << e.what();
+  }
+  weight = good;
+  EXPECT_TRUE(std::ranges::equal(model.params().values(), before));
+}
+
+TEST(Gpt, refuses_what_does_not_fit) {
+  GptConfig config = small_config();
+  config.heads = 3;
+  try {
+    GptModel<float> model(config);
+    FAIL() << "dim 16 with 3 heads was accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Exit::usage);
+    EXPECT_NE(std::string(e.what()).find("dim 16 is not a multiple of heads 3"), std::string::npos) << e.what();
+  }
+  config = small_config();
+  TokenSequences data = make_sequences(5, 1);
+  data.check(config);
+  data.tokens[2] = 38;  // start
+  try {
+    data.check(config, 100);
+    FAIL() << "the id of start was accepted as a token";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Exit::input);
+    EXPECT_NE(std::string(e.what()).find("token 38 is out of the vocabulary of 0 to 37"), std::string::npos) << e.what();
+  }
+  data.tokens.assign(33, 1);
+  data.offsets = {0, 33};
+  try {
+    data.check(config, 7);
+    FAIL() << "a sequence that is too long was accepted";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("sequence 7 has 33 tokens, the model reads at most 32"), std::string::npos) << e.what();
+  }
+  GptTraining training;
+  training.lanes = 0;
+  EXPECT_THROW(training.validate(), Error);
+}
+
+}  // namespace
+}  // namespace bl::models
