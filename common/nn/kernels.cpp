@@ -384,15 +384,30 @@ void adamw(std::size_t n, const AdamW& a, double decay, const T* grad, T* value,
 }
 
 template <class T>
-void sgd(std::size_t n, double rate, double momentum, double decay, double scale, const T* grad, T* value, T* moment) {
+void lion(std::size_t n, double rate, double beta1, double beta2, double decay, double scale, const T* grad, T* value, T* moment) {
+  const hn::ScalableTag<T> d;
+  const auto set = [&](double x) HWY_ATTR { return hn::Set(d, static_cast<T>(x)); };
+  const auto s = set(scale), b1 = set(beta1), r1 = set(1 - beta1), b2 = set(beta2), r2 = set(1 - beta2);
+  const auto shrink = set(1 - rate * decay), eta = set(rate), zero = hn::Zero(d);
+  each(d, n, [&](auto io, std::size_t i) HWY_ATTR {
+    const auto g = hn::Mul(io.load(grad + i), s), m = io.load(moment + i);
+    const auto c = hn::MulAdd(b1, m, hn::Mul(r1, g));
+    const auto step = hn::IfThenElse(hn::Eq(c, zero), zero, hn::CopySign(eta, c));
+    io.store(hn::MulAdd(b2, m, hn::Mul(r2, g)), moment + i);
+    io.store(hn::Sub(hn::Mul(io.load(value + i), shrink), step), value + i);
+  });
+}
+
+template <class T>
+void sgd(std::size_t n, double rate, double momentum, bool nesterov, double decay, double scale, const T* grad, T* value, T* moment) {
   const hn::ScalableTag<T> d;
   const auto set = [&](double x) HWY_ATTR { return hn::Set(d, static_cast<T>(x)); };
   const auto s = set(scale), mu = set(momentum), wd = set(decay), minus_rate = set(-rate);
   each(d, n, [&](auto io, std::size_t i) HWY_ATTR {
-    const auto v = io.load(value + i);
-    const auto m = hn::MulAdd(mu, io.load(moment + i), hn::MulAdd(wd, v, hn::Mul(io.load(grad + i), s)));
+    const auto v = io.load(value + i), g = hn::MulAdd(wd, v, hn::Mul(io.load(grad + i), s));
+    const auto m = hn::MulAdd(mu, io.load(moment + i), g);
     io.store(m, moment + i);
-    io.store(hn::MulAdd(minus_rate, m, v), value + i);
+    io.store(hn::MulAdd(minus_rate, nesterov ? hn::MulAdd(mu, m, g) : m, v), value + i);
   });
 }
 
@@ -412,6 +427,7 @@ Kernels<T> table() {
           blend<T>,
           sum_squares<T>,
           adamw<T>,
+          lion<T>,
           sgd<T>};
 }
 Kernels<float> table_float() { return table<float>(); }

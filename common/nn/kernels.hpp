@@ -45,7 +45,8 @@ struct Kernels {
   void (*blend)(std::size_t n, T keep, const T* x, T* y);         // y = keep · y + (1 - keep) · x
   double (*sum_squares)(std::size_t n, const T* x);
   void (*adamw)(std::size_t n, const AdamW& a, double decay, const T* grad, T* value, T* moment1, T* moment2);
-  void (*sgd)(std::size_t n, double rate, double momentum, double decay, double scale, const T* grad, T* value, T* moment);
+  void (*lion)(std::size_t n, double rate, double beta1, double beta2, double decay, double scale, const T* grad, T* value, T* moment);
+  void (*sgd)(std::size_t n, double rate, double momentum, bool nesterov, double decay, double scale, const T* grad, T* value, T* moment);
 };
 
 template <class T>

@@ -1,15 +1,18 @@
 #include "nn/optimizer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
-#include <numbers>
 #include <vector>
 
+#include "base/error.hpp"
 #include "nn/kernels.hpp"
 
 namespace bl::nn {
 namespace {
+
+constexpr std::array<std::string_view, 3> kNames{"adamw", "lion", "sgd"};
 
 constexpr std::size_t piece = 16384;
 
@@ -24,11 +27,14 @@ void in_pieces(Pool& pool, std::size_t size, const F& f) {
 
 }  // namespace
 
-double Schedule::at(std::uint64_t step) const {
-  if (step < warmup) return rate * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  if (kind == Kind::constant || total <= warmup) return rate;
-  const double x = std::min(1.0, static_cast<double>(step - warmup) / static_cast<double>(total - warmup));
-  return rate * (last + (1 - last) * 0.5 * (1 + std::cos(std::numbers::pi * x)));
+std::string_view name_of(OptimizerConfig::Kind kind) { return kNames.at(static_cast<std::size_t>(kind)); }
+
+std::vector<std::string> optimizer_names() { return {kNames.begin(), kNames.end()}; }
+
+OptimizerConfig::Kind optimizer_named(std::string_view name) {
+  const auto* const it = std::ranges::find(kNames, name);
+  if (it == kNames.end()) fail(Exit::usage, "the optimiser '{}' is not known; known are {}", name, fmt::join(kNames, ", "));
+  return static_cast<OptimizerConfig::Kind>(it - kNames.begin());
 }
 
 template <class T>
@@ -47,25 +53,63 @@ double reduce_gradients(Pool& pool, std::span<T* const> lanes, std::size_t size)
 }
 
 template <class T>
-Optimizer<T>::Optimizer(const Params<T>& params, const OptimizerConfig& config)
-    : config_(config), moment1_(params.size()), moment2_(config.kind == OptimizerConfig::Kind::adamw ? params.size() : 0) {}
+Optimizer<T>::Optimizer(const Params<T>& params, const OptimizerConfig& config, std::span<const GroupRule> groups)
+    : config_(config),
+      rules_(apply_groups(params.list(), groups, config.decay)),
+      rates_(rules_.size()),
+      moment1_(params.size()),
+      moment2_(config.kind == OptimizerConfig::Kind::adamw ? params.size() : 0) {
+  constexpr std::size_t border = 64 / sizeof(T);
+  if (std::ranges::none_of(rules_, &ParamRule::frozen)) return;
+  frozen_.resize(params.size() / border);
+  for (std::size_t i = 0; i < rules_.size(); ++i)
+    if (rules_[i].frozen) frozen_[params.list()[i].at.offset / border] = 1;
+}
 
 template <class T>
 void Optimizer<T>::step(Pool& pool, Params<T>& params, const T* gradient, double rate, double scale) {
+  for (std::size_t i = 0; i < rules_.size(); ++i) rates_[i] = rate * rules_[i].rate;
+  update(pool, params, gradient, scale);
+}
+
+template <class T>
+void Optimizer<T>::step(Pool& pool, Params<T>& params, const T* gradient, const Schedule& schedule, double scale) {
+  for (std::size_t i = 0; i < rules_.size(); ++i) {
+    Schedule own = schedule;
+    own.warmup = rules_[i].warmup.value_or(schedule.warmup);
+    rates_[i] = own.at(steps_) * rules_[i].rate;
+  }
+  update(pool, params, gradient, scale);
+}
+
+template <class T>
+void Optimizer<T>::update(Pool& pool, Params<T>& params, const T* gradient, double scale) {
   ++steps_;
-  const double t = static_cast<double>(steps_);
-  const AdamW adam{rate, config_.beta1, config_.beta2, config_.epsilon, 1 - std::pow(config_.beta1, t), 1 - std::pow(config_.beta2, t), scale};
+  const auto t = static_cast<double>(steps_);
+  const double correction1 = 1 - std::pow(config_.beta1, t), correction2 = 1 - std::pow(config_.beta2, t);
   const std::vector<ParamInfo>& list = params.list();
   T* const values = params.values().data();
   in_pieces(pool, params.size(), [&](std::size_t, std::size_t start, std::size_t n) {
     const std::size_t end = start + n;
     auto it = std::partition_point(list.begin(), list.end(), [&](const ParamInfo& p) { return p.at.offset + p.at.size() <= start; });
     for (; it != list.end() && it->at.offset < end; ++it) {
+      const auto i = static_cast<std::size_t>(it - list.begin());
+      if (rules_[i].frozen) continue;
       const std::size_t a = std::max(start, it->at.offset), b = std::min(end, it->at.offset + it->at.size());
-      const double decay = it->group == Group::weight || config_.decay_all ? config_.decay : 0;
-      if (config_.kind == OptimizerConfig::Kind::adamw)
-        kernels<T>().adamw(b - a, adam, decay, gradient + a, values + a, moment1_.data() + a, moment2_.data() + a);
-      else kernels<T>().sgd(b - a, rate, config_.momentum, decay, scale, gradient + a, values + a, moment1_.data() + a);
+      const double rate = rates_[i], decay = rules_[i].decay;
+      switch (config_.kind) {
+        case OptimizerConfig::Kind::adamw: {
+          const AdamW adam{rate, config_.beta1, config_.beta2, config_.epsilon, correction1, correction2, scale};
+          kernels<T>().adamw(b - a, adam, decay, gradient + a, values + a, moment1_.data() + a, moment2_.data() + a);
+          break;
+        }
+        case OptimizerConfig::Kind::lion:
+          kernels<T>().lion(b - a, rate, config_.beta1, config_.beta2, decay, scale, gradient + a, values + a, moment1_.data() + a);
+          break;
+        case OptimizerConfig::Kind::sgd:
+          kernels<T>().sgd(b - a, rate, config_.momentum, config_.nesterov, decay, scale, gradient + a, values + a, moment1_.data() + a);
+          break;
+      }
     }
   });
 }

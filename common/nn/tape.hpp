@@ -60,6 +60,9 @@ class Tape {
 
   bool training() const { return grads_ != nullptr; }
   void seed(std::uint64_t seed, std::uint32_t step, std::uint32_t shard) { random_ = {seed, step, shard, 0}; }
+  // Parameters that get no gradient: a byte for every 64 bytes of the block, 1 where a frozen one starts; null: none. The
+  // caller keeps it alive.
+  void freeze(const std::uint8_t* frozen) { frozen_ = frozen; }
   RandomState next_random() {
     ++random_.op;
     return random_;
@@ -69,8 +72,9 @@ class Tape {
   Var<T> param(const Param& p) {
     Var<T> v = node(p.rows, p.width);
     v->value = values_ + p.offset;
-    v->grad = grads_ ? grads_ + p.offset : nullptr;
-    v->wants_grad = v->parameter = training();
+    v->parameter = training();
+    v->wants_grad = training() && (frozen_ == nullptr || frozen_[p.offset * sizeof(T) / 64] == 0);
+    v->grad = v->wants_grad ? grads_ + p.offset : nullptr;
     return v;
   }
   // A constant that the caller keeps alive.
@@ -161,7 +165,7 @@ class Tape {
     Spare* next;
   };
   Var<T> node(std::size_t rows, std::size_t width) {
-    Var<T> v = new (arena_.take<Node<T>>(1)) Node<T>{};
+    auto* const v = new (arena_.take<Node<T>>(1)) Node<T>{};
     v->rows = rows;
     v->width = width;
     return v;
@@ -170,6 +174,7 @@ class Tape {
   Arena& arena_;
   T* values_ = nullptr;
   T* grads_ = nullptr;
+  const std::uint8_t* frozen_ = nullptr;
   Record* last_ = nullptr;
   Spare* spares_ = nullptr;
   Spare* empty_ = nullptr;
