@@ -159,21 +159,21 @@ Var<T> segment_softmax_sum(Tape<T>& tape, Var<T> x, Var<T> logits, std::span<con
     if (y->grad == nullptr) return;
     T* const dx = tape.open_zeroed(x);
     T* const dlogits = tape.open_zeroed(logits);
-    const std::size_t heads = logits->width;
+    const std::size_t n = logits->width;
     const auto dot = [dim](const T* a, const T* b) {
       T sum = 0;
       for (std::size_t i = 0; i < dim; ++i) sum += a[i] * b[i];
       return sum;
     };
     for (std::size_t s = 0; s < y->rows; ++s)
-      for (std::size_t h = 0; h < heads; ++h) {
+      for (std::size_t h = 0; h < n; ++h) {
         const T* const dy = y->grad + s * x->width + h * dim;
         const T mean = dot(y->value + s * x->width + h * dim, dy);
         for (std::size_t r = first_row(offsets, s); r < first_row(offsets, s + 1); ++r) {
           const std::size_t at = r * x->width + h * dim;
-          const T w = weight[r * heads + h];
+          const T w = weight[r * n + h];
           if (dx != nullptr) kernels<T>().add_scaled(dim, w, dy, dx + at);
-          if (dlogits != nullptr) dlogits[r * heads + h] += w * (dot(x->value + at, dy) - mean);
+          if (dlogits != nullptr) dlogits[r * n + h] += w * (dot(x->value + at, dy) - mean);
         }
       }
     tape.close(y);
