@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <numeric>
+#include <sstream>
 
 #include "base/error.hpp"
 #include "base/rng.hpp"
@@ -68,6 +69,25 @@ Examples fingerprint_examples(const EncoderConfig& config) {
   return data;
 }
 
+// The rate in the middle of the window of `width` steps through whose losses the steepest falling line goes.
+double steepest(const std::vector<RateTrial>& trials, std::size_t width) {
+  if (trials.size() < width) return 0;
+  const auto least = std::ranges::min_element(trials, {}, &RateTrial::smoothed);
+  const auto highest = std::max_element(trials.begin(), least + 1, [](const RateTrial& a, const RateTrial& b) { return a.smoothed < b.smoothed; });
+  if (!(least->smoothed < 0.99 * highest->smoothed)) return 0;
+  const auto end = std::max<std::size_t>(static_cast<std::size_t>(least - trials.begin()) + 1, width);
+  double best = 0, rate = 0;
+  for (std::size_t first = 0; first + width <= end; ++first) {
+    double slope = 0;  // times a constant
+    for (std::size_t i = 0; i < width; ++i) slope += (static_cast<double>(i) - 0.5 * static_cast<double>(width - 1)) * trials[first + i].loss;
+    if (slope < best) {
+      best = slope;
+      rate = trials[first + width / 2].rate;
+    }
+  }
+  return rate;
+}
+
 }  // namespace
 
 const NamedArray* State::find(std::string_view name) const {
@@ -82,6 +102,11 @@ void TrainerConfig::validate() const {
   need(batch >= 1, "batch", batch, "1 or more events");
   need(shard >= 1, "shard", shard, "1 or more events");
   need(lanes >= 1 && lanes <= 256, "lanes", lanes, "1 to 256");
+  need(accumulate >= 1, "accumulate", accumulate, "1 or more batches");
+  need(beta1 >= 0 && beta1 < 1, "beta1", beta1, "0 to below 1");
+  need(beta2 >= 0 && beta2 < 1, "beta2", beta2, "0 to below 1");
+  need(momentum >= 0 && momentum < 1, "momentum", momentum, "0 to below 1");
+  need(!nesterov || momentum > 0, "momentum", momentum, "above 0 with Nesterov");
   need(rate > 0 && std::isfinite(rate), "the learning rate", rate, "above 0");
   need(last_rate >= 0 && last_rate <= 1, "last_rate", last_rate, "0 to 1");
   need(clip >= 0, "clip", clip, "0 or more");
@@ -92,6 +117,9 @@ void TrainerConfig::validate() const {
 
 std::map<std::string, std::string> TrainerConfig::to_map() const {
   const auto text = [](const auto& x) { return fmt::format("{}", x); };
+  std::string rules;
+  for (const nn::GroupRule& rule : groups) rules += (rules.empty() ? "" : " ") + rule.text();
+  if (rules.empty()) rules = "none";
   return {{"seed", text(seed)},
           {"epochs", text(epochs)},
           {"max_steps", text(max_steps)},
@@ -99,8 +127,15 @@ std::map<std::string, std::string> TrainerConfig::to_map() const {
           {"shard", text(shard)},
           {"lanes", text(lanes)},
           {"rate", text(rate)},
+          {"accumulate", text(accumulate)},
+          {"optimizer", std::string(nn::name_of(optimizer))},
+          {"beta1", text(beta1)},
+          {"beta2", text(beta2)},
+          {"momentum", text(momentum)},
+          {"nesterov", text(nesterov ? 1 : 0)},
+          {"schedule", std::string(nn::name_of(schedule))},
           {"warmup", text(warmup)},
-          {"cosine", text(cosine ? 1 : 0)},
+          {"groups", rules},
           {"last_rate", text(last_rate)},
           {"clip", text(clip)},
           {"decay", text(decay)},
@@ -119,7 +154,17 @@ TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& 
   c.lanes = number<std::uint32_t>(map, "lanes");
   c.rate = number<double>(map, "rate");
   c.warmup = number<std::uint64_t>(map, "warmup");
-  c.cosine = number<int>(map, "cosine") != 0;
+  // What files of earlier versions do not say was then as follows.
+  const auto word = [&](const char* key, std::string otherwise) {
+    const auto it = map.find(key);
+    return it == map.end() ? std::move(otherwise) : it->second;
+  };
+  const auto has = [&](const char* key) { return map.contains(key); };
+  if (has("accumulate")) c.accumulate = number<std::uint32_t>(map, "accumulate");
+  if (has("beta1")) c.beta1 = number<double>(map, "beta1");
+  if (has("beta2")) c.beta2 = number<double>(map, "beta2");
+  if (has("momentum")) c.momentum = number<double>(map, "momentum");
+  if (has("nesterov")) c.nesterov = number<int>(map, "nesterov") != 0;
   c.last_rate = number<double>(map, "last_rate");
   c.clip = number<double>(map, "clip");
   c.decay = number<double>(map, "decay");
@@ -127,6 +172,10 @@ TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& 
   c.validation = number<double>(map, "validation");
   c.patience = number<std::uint64_t>(map, "patience");
   try {
+    c.optimizer = nn::optimizer_named(word("optimizer", "adamw"));
+    c.schedule = nn::schedule_named(word("schedule", word("cosine", "1") == "1" ? "cosine" : "constant"));
+    std::istringstream rules(word("groups", "none"));
+    for (std::string rule; rules >> rule && rule != "none";) c.groups.push_back(nn::parse_groups(std::span(&rule, 1)).at(0));
     c.validate();
   } catch (const Error& e) {
     fail(Exit::input, "the training state is not valid: {}", e.what());
@@ -139,7 +188,7 @@ struct Trainer::Impl {
       : config(trainer_config),
         pool(workers),
         model(model_config),
-        optimizer(model.params(), optimizer_config(trainer_config)),
+        optimizer(model.params(), optimizer_config(trainer_config), trainer_config.groups),
         arenas(workers.threads()),
         counts(model_config.vocabulary, 0) {
     config.validate();
@@ -148,6 +197,11 @@ struct Trainer::Impl {
 
   static nn::OptimizerConfig optimizer_config(const TrainerConfig& config) {
     nn::OptimizerConfig c;
+    c.kind = config.optimizer;
+    c.beta1 = config.beta1;
+    c.beta2 = config.beta2 > 0 ? config.beta2 : c.kind == nn::OptimizerConfig::Kind::lion ? 0.99 : 0.999;
+    c.momentum = config.momentum;
+    c.nesterov = config.nesterov;
     c.decay = config.decay;
     return c;
   }
@@ -176,24 +230,28 @@ struct Trainer::Impl {
   double best_validation = infinity, epoch_loss = 0;
   std::uint64_t epoch_targets = 0;
   bool over = false;
+  std::optional<double> forced_rate;  // in place of the schedule, by find_rate
 
   std::uint64_t steps_per_epoch() const {
     if (training.empty()) return 0;
-    return std::max<std::uint64_t>(1, (training.size() + config.batch / 2) / config.batch);
+    const std::uint64_t events = std::uint64_t{config.batch} * config.accumulate;
+    return std::max<std::uint64_t>(1, (training.size() + events / 2) / events);
   }
   std::uint64_t planned() const {
     std::uint64_t n = data != nullptr && config.epochs > 0 ? config.epochs * steps_per_epoch() : 0;
     if (config.max_steps > 0) n = n > 0 ? std::min(n, config.max_steps) : config.max_steps;
     return n;
   }
-  double rate_at(std::uint64_t step) const {
+  nn::Schedule schedule() const {
     nn::Schedule s;
+    s.kind = config.schedule;
     s.rate = config.rate;
     s.warmup = config.warmup;
     s.total = planned();
     s.last = config.last_rate;
-    s.kind = config.cosine && s.total > 0 ? nn::Schedule::Kind::cosine : nn::Schedule::Kind::constant;
-    return s.at(step);
+    if (s.kind == nn::Schedule::Kind::one_cycle && s.total == 0)
+      fail(Exit::usage, "the schedule one-cycle needs a known number of steps: set max_steps, or train for epochs over data in memory");
+    return s;
   }
 
   // The shards of a batch as packed input; returns the number of hidden tokens.
@@ -230,7 +288,8 @@ struct Trainer::Impl {
     result.events = events.size();
     result.targets = pack(from, events, mask, epoch);
     const std::uint64_t number = optimizer.steps();
-    result.rate = rate_at(number);
+    const nn::Schedule rates = forced_rate ? nn::Schedule{.rate = *forced_rate} : schedule();
+    result.rate = rates.at(number);
     if (result.targets == 0) return result;
     const std::size_t shards = (events.size() + config.shard - 1) / config.shard, active = std::min<std::size_t>(config.lanes, shards);
     nn::Params<float>& params = model.params();
@@ -244,6 +303,7 @@ struct Trainer::Impl {
       for (std::size_t s = lane; s < shards; s += active) {
         arenas[worker].reset();
         nn::Tape<float> tape(arenas[worker], params.values().data(), lanes[lane].data());
+        if (!optimizer.frozen().empty()) tape.freeze(optimizer.frozen().data());
         tape.seed(config.seed, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(s));
         losses[s] = model.loss(tape, inputs[s], scale);
         tape.backward();
@@ -265,7 +325,9 @@ struct Trainer::Impl {
     }
     for (std::size_t s = 0; s < shards; ++s)
       for (const std::int32_t t : inputs[s].targets) ++counts[static_cast<std::size_t>(t)];
-    optimizer.step(pool, params, lanes[0].data(), result.rate, nn::clip_factor(result.gradient_norm, config.clip));
+    const double clip = nn::clip_factor(result.gradient_norm, config.clip);
+    if (forced_rate) optimizer.step(pool, params, lanes[0].data(), *forced_rate, clip);
+    else optimizer.step(pool, params, lanes[0].data(), rates, clip);
     if (config.ema > 0) {
       // The first steps would leave the average at the random start for long: it begins as a plain mean.
       const double t = static_cast<double>(number);
@@ -350,6 +412,51 @@ struct Trainer::Impl {
     epoch_loss = 0;
     result.epoch = e;
     return result;
+  }
+
+  RateTable find_rate(const RateSearch& search, const std::function<void(const RateTrial&)>& after_step) {
+    bl::check(data != nullptr, "find_rate() before attach()");
+    if (!(search.lowest > 0 && search.highest > search.lowest && std::isfinite(search.highest) && search.steps >= 20))
+      fail(Exit::usage, "the rates to try are {:g} to {:g} in {} steps, allowed are two rising rates above 0 and 20 or more steps", search.lowest,
+           search.highest, search.steps);
+    const auto copy = [](auto&& block) { return std::vector<float>(block.data(), block.data() + block.size()); };
+    const auto values = copy(model.params().values()), moment1 = copy(optimizer.moment1()), moment2 = copy(optimizer.moment2()), mean = copy(average);
+    const auto counted = counts;
+    const std::uint64_t steps_before = optimizer.steps(), epoch_before = epoch;
+    RateTable table;
+    double sum = 0, weight = 0, least = infinity;
+    for (std::uint64_t i = 0; i < search.steps; ++i) {
+      const std::uint64_t batches = steps_per_epoch(), b = i % batches;
+      epoch = epoch_before + i / batches;
+      shuffle();
+      const std::uint64_t n = order.size(), first = n * b / batches, last = n * (b + 1) / batches;
+      forced_rate = search.lowest * std::pow(search.highest / search.lowest, static_cast<double>(i) / static_cast<double>(search.steps - 1));
+      RateTrial trial;
+      trial.rate = *forced_rate;
+      try {
+        trial.loss = step(*data, std::span<const std::uint32_t>(order).subspan(first, last - first), masker).loss;
+      } catch (const Error& e) {
+        if (e.code() != Exit::failed) throw;
+        break;  // the loss is not finite: no larger rate will do better
+      }
+      sum = 0.9 * sum + 0.1 * trial.loss;
+      weight = 0.9 * weight + 0.1;
+      trial.smoothed = sum / weight;
+      least = std::min(least, trial.smoothed);
+      table.trials.push_back(trial);
+      if (after_step) after_step(trial);
+      if (trial.smoothed > 4 * least) break;
+    }
+    forced_rate.reset();
+    std::ranges::copy(values, model.params().values().begin());
+    std::ranges::copy(moment1, optimizer.moment1().begin());
+    std::ranges::copy(moment2, optimizer.moment2().begin());
+    std::ranges::copy(mean, average.data());
+    counts = counted;
+    optimizer.set_steps(steps_before);
+    epoch = epoch_before;
+    table.suggested = steepest(table.trials, search.steps / 10);
+    return table;
   }
 
   State state() const {
@@ -450,6 +557,7 @@ std::size_t Trainer::validation_events() const { return impl_->validation.size()
 std::uint64_t Trainer::steps_per_epoch() const { return impl_->steps_per_epoch(); }
 std::uint64_t Trainer::planned_steps() const { return impl_->planned(); }
 std::optional<Trainer::Advance> Trainer::advance() { return impl_->advance(); }
+RateTable Trainer::find_rate(const RateSearch& search, const std::function<void(const RateTrial&)>& after_step) { return impl_->find_rate(search, after_step); }
 std::uint64_t Trainer::steps() const { return impl_->optimizer.steps(); }
 std::uint64_t Trainer::epoch() const { return impl_->epoch; }
 double Trainer::best_validation() const { return impl_->best_validation; }

@@ -36,17 +36,23 @@ struct State {
 
 struct TrainerConfig {
   std::uint64_t seed = 1;
-  std::uint64_t epochs = 10;    // over attached data; 0: no limit
-  std::uint64_t max_steps = 0;  // 0: no limit
-  std::uint32_t batch = 256;    // events
-  std::uint32_t shard = 32;     // events of a shard: changes the last bits
-  std::uint32_t lanes = 8;      // the most threads that can work at once: changes the last bits
+  std::uint64_t epochs = 10;     // over attached data; 0: no limit
+  std::uint64_t max_steps = 0;   // 0: no limit
+  std::uint32_t batch = 256;     // events
+  std::uint32_t shard = 32;      // events of a shard: changes the last bits
+  std::uint32_t lanes = 8;       // the most threads that can work at once: changes the last bits
+  std::uint32_t accumulate = 1;  // batches of a step: the bits of a batch so many times as large, in the memory of one shard
+  nn::OptimizerConfig::Kind optimizer = nn::OptimizerConfig::Kind::adamw;
+  double beta1 = 0.9, beta2 = 0;  // adamw and lion; beta2 0: 0.999, for lion 0.99
+  double momentum = 0.9;          // sgd
+  bool nesterov = false;          // sgd
+  nn::Schedule::Kind schedule = nn::Schedule::Kind::cosine;
   double rate = 1e-3;
-  std::uint64_t warmup = 100;  // steps
-  bool cosine = true;          // down to last_rate · rate at the last step, where that is known
-  double last_rate = 0.01;
-  double clip = 1.0;  // global norm of the gradient; 0: no clipping
+  std::uint64_t warmup = 100;  // steps; 0 with one_cycle: 3/10 of all
+  double last_rate = 0.01;     // cosine: at the last step, where that is known, as a fraction of `rate`
+  double clip = 1.0;           // global norm of the gradient; 0: no clipping
   double decay = 0.01;
+  std::vector<nn::GroupRule> groups;
   double ema = 0.0;            // weight of the old average, e.g. 0.999; 0: no average
   double validation = 0.1;     // fraction of the events, chosen by ordinal number
   std::uint64_t patience = 0;  // epochs without a better validation loss before training stops; 0: never
@@ -61,6 +67,23 @@ struct StepResult {
   double gradient_norm = 0;  // before clipping
   double rate = 0;
   std::size_t events = 0, tokens = 0, targets = 0;
+};
+
+// A learning-rate range test (Smith, arXiv:1506.01186): steps on a copy of the weights, at rates that rise exponentially.
+struct RateSearch {
+  double lowest = 1e-7, highest = 10;
+  std::uint64_t steps = 200;  // from the lowest to the highest; at least 20
+};
+struct RateTrial {
+  double rate = 0;
+  double loss = 0;      // of the step
+  double smoothed = 0;  // running mean, 0.9 of it the earlier losses
+};
+struct RateTable {
+  std::vector<RateTrial> trials;  // fewer than asked for where the loss became infinite, or four times the smallest
+  // Where the loss falls fastest: the slope of a line through a tenth of the steps, before the smallest smoothed loss.
+  // 0 where the smoothed loss never fell by a hundredth.
+  double suggested = 0;
 };
 
 struct EpochResult {
@@ -88,7 +111,8 @@ class Trainer {
   const EncoderConfig& model_config() const;
   MaskedTokenModel<float>& model();
 
-  // One step on events of `data` given by index; without masker data.mask is used. Throws Exit::failed when the loss or a
+  // One step on events of `data` given by index, batch · accumulate of them as a rule; without masker data.mask is used.
+  // Throws Exit::usage where the schedule needs a number of steps that is not known, and Exit::failed when the loss or a
   // gradient is not finite, naming the step and the first parameter; the weights are then those before the step.
   StepResult step(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker = {});
   // Mean loss over the hidden tokens of these events, by the averaged weights where there are any.
@@ -107,6 +131,8 @@ class Trainer {
     std::optional<EpochResult> epoch;
   };
   std::optional<Advance> advance();
+  // On the attached data; weights, moments and counters are afterwards what they were. `after_step` is called after each.
+  RateTable find_rate(const RateSearch& search, const std::function<void(const RateTrial&)>& after_step = {});
 
   std::uint64_t steps() const;
   std::uint64_t epoch() const;

@@ -2,7 +2,10 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <new>
 #include <numeric>
+#include <system_error>
 
 #include "base/files.hpp"
 #include "base/log.hpp"
@@ -15,11 +18,12 @@ namespace {
 using namespace bl;
 
 struct Settings {
-  std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", schedule = "cosine";
-  int epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, shard = 32;
-  std::int64_t max_steps = 0, warmup = 100, patience = 0, checkpoint_every = 0;
-  double dropout = 0.05, rate = 1e-3, clip = 1.0, decay = 0.01, ema = 0.0, validation = 0.1;
-  bool types = false, extras = false, collect = false;
+  std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", optimizer = "adamw", schedule = "cosine";
+  std::vector<std::string> groups;
+  int epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32;
+  std::int64_t max_steps = 0, warmup = -1, patience = 0, checkpoint_every = 0;
+  double dropout = 0.05, rate = 1e-3, beta1 = 0.9, beta2 = 0.0, momentum = 0.9, clip = 1.0, decay = 0.01, ema = 0.0, validation = 0.1;
+  bool types = false, extras = false, collect = false, nesterov = false, find_rate = false;
 };
 
 models::TrainerConfig trainer_config(const Settings& s, std::uint64_t seed, bool one_pass) {
@@ -29,9 +33,17 @@ models::TrainerConfig trainer_config(const Settings& s, std::uint64_t seed, bool
   c.max_steps = static_cast<std::uint64_t>(s.max_steps);
   c.batch = static_cast<std::uint32_t>(s.batch);
   c.shard = static_cast<std::uint32_t>(s.shard);
+  c.accumulate = static_cast<std::uint32_t>(s.accumulate);
+  c.optimizer = nn::optimizer_named(s.optimizer);
+  c.beta1 = s.beta1;
+  c.beta2 = s.beta2;
+  c.momentum = s.momentum;
+  c.nesterov = s.nesterov;
   c.rate = s.rate;
-  c.warmup = static_cast<std::uint64_t>(s.warmup);
-  c.cosine = s.schedule == "cosine";
+  c.schedule = nn::schedule_named(s.schedule);
+  const bool own_rise = c.schedule == nn::Schedule::Kind::one_cycle;  // its warm-up is a share of all steps
+  c.warmup = s.warmup >= 0 ? static_cast<std::uint64_t>(s.warmup) : own_rise ? 0 : 100;
+  c.groups = nn::parse_groups(s.groups);
   c.clip = s.clip;
   c.decay = s.decay;
   c.ema = s.ema;
@@ -56,6 +68,15 @@ models::EncoderConfig encoder_config(const Settings& s, const train::TokenFacts&
   return c;
 }
 
+// Most memory that the process has held so far, in bytes; 0 where the system does not say. Not getrusage: its figure
+// begins with that of the process that started this one.
+std::uint64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (std::uint64_t kib = 0; word == "VmHWM:" && status >> kib) return kib * 1024;
+  return 0;
+}
+
 // One training: owns what a step, a checkpoint and a message need.
 class Run {
  public:
@@ -64,13 +85,28 @@ class Run {
   }
 
   void run() {
-    refuse_overwrite(s_.save, context_.force());
+    try {
+      train();
+    } catch (const std::bad_alloc&) {
+      fail(Exit::failed, "out of memory {}, with {} MB in use at most: lower --batch, --threads, --dim or --layers, or use a smaller input",
+           doing_.empty() ? fmt::format("in step {}", trainer_->steps()) : doing_, peak_memory() / 1'000'000);
+    }
+  }
+
+ private:
+  void train() {
+    if (s_.save.empty() && !s_.find_rate) fail(Exit::usage, "--save is required: the file for the trained model; see bl-train --help");
+    if (!s_.save.empty()) refuse_overwrite(s_.save, context_.force());
     const auto reader = context_.open_reader();
-    const bool one_pass = !reader->replayable() && !s_.collect;
+    const bool one_pass = !reader->replayable() && !s_.collect && !s_.find_rate;
     if (one_pass && s_.epochs > 1)
       fail(Exit::usage, "--epochs {}: '{}' can be read once only; write it to a file first, or hold its events in memory with --collect", s_.epochs,
            reader->where());
     start(*reader, one_pass);
+    if (s_.find_rate) {
+      find_rate(*reader);
+      return;
+    }
     if (one_pass) {
       try {
         stream(*reader);
@@ -85,7 +121,6 @@ class Run {
     finish();
   }
 
- private:
   void start(stage::Reader& reader, bool one_pass) {
     one_pass_ = one_pass;
     facts_.tokens = train::token_facts(reader.hello(), reader.where());
@@ -98,13 +133,20 @@ class Run {
     facts_.mask = {{"mode", models::name_of(masking_.options.mode)}, {"extras", masking_.options.extras}, {"redraw", masking_.redraw}};
     const models::TrainerConfig config = trainer_config(s_, context_.seed(), one_pass);
     if (s_.resume.empty()) {
-      trainer_.emplace(encoder_config(s_, facts_.tokens), config, context_.pool());
+      doing_ = fmt::format("while making a model of dim {} with {} layers and {} ids", s_.dim, s_.layers, facts_.tokens.vocabulary);
+      trainer_.emplace(encoder_config(s_, facts_.tokens), config, pool());
     } else {
+      doing_ = fmt::format("while reading the model '{}'", s_.resume);
       const train::Loaded loaded = train::load(s_.resume);
       if (loaded.tokenizer_hash != facts_.tokens.hash)
         fail(Exit::input, "'{}' was trained with the codebook {}, the tokens of '{}' come from {}: use the same tokenizer", s_.resume, loaded.tokenizer_hash,
              reader.where(), facts_.tokens.hash);
-      trainer_.emplace(loaded.state, config, context_.pool());
+      try {
+        trainer_.emplace(loaded.state, config, pool());
+      } catch (const Error& e) {
+        if (e.code() != Exit::input) throw;
+        fail(Exit::input, "'{}': {}", s_.resume, e.what());
+      }
       const models::EncoderConfig wanted = encoder_config(s_, facts_.tokens);
       if (!(trainer_->model_config() == wanted))
         for (const auto& [key, value] : wanted.to_map())
@@ -114,11 +156,19 @@ class Run {
     }
     if (context_.threads() > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, context_.threads());
     log::info("{} parameters", trainer_->model().params().count());
+    doing_.clear();
   }
 
-  // Many epochs over events in memory.
-  void repeat(stage::Reader& reader) {
-    train::Events events(s_.types);
+  Pool& pool() {
+    try {
+      return context_.pool();
+    } catch (const std::system_error& e) {
+      fail(Exit::failed, "cannot start {} threads ({}): lower --threads", context_.threads(), e.what());
+    }
+  }
+
+  void collect(stage::Reader& reader, train::Events& events) {
+    doing_ = fmt::format("while reading the events of '{}'", reader.where());
     while (const auto batch = reader.next()) {
       context_.stop_if_asked();
       events.add(*batch, trainer_->model_config());
@@ -126,6 +176,31 @@ class Run {
     }
     reader.close();
     trainer_->attach(events.examples(), events.masker(masking_));
+    doing_.clear();
+  }
+
+  void find_rate(stage::Reader& reader) {
+    train::Events events(s_.types);
+    collect(reader, events);
+    models::RateSearch search;
+    context_.progress().total(context_.progress().events() + search.steps * trainer_->training_events() / trainer_->steps_per_epoch());
+    const models::RateTable table = trainer_->find_rate(search, [&](const models::RateTrial& trial) {
+      context_.stop_if_asked();
+      context_.progress().add(trainer_->training_events() / trainer_->steps_per_epoch(), 0);
+      context_.progress().metric({{"rate", trial.rate}, {"loss", trial.loss}, {"smoothed_loss", trial.smoothed}});
+    });
+    fmt::print("{:>10} {:>10} {:>10}\n", "rate", "loss", "smoothed");
+    const std::size_t n = table.trials.size(), every = std::max<std::size_t>(1, search.steps / 40);
+    for (std::size_t i = 0; i < n; i += every) fmt::print("{:10.2e} {:10.4f} {:10.4f}\n", table.trials[i].rate, table.trials[i].loss, table.trials[i].smoothed);
+    if (!(table.suggested > 0)) fail(Exit::failed, "no rate to suggest: the loss never fell by a hundredth in {} steps; try another --batch or model", n);
+    context_.progress().metric({{"suggested_rate", table.suggested}});
+    fmt::print("suggested: --lr {:.1e}\n", table.suggested);
+  }
+
+  // Many epochs over events in memory.
+  void repeat(stage::Reader& reader) {
+    train::Events events(s_.types);
+    collect(reader, events);
     log::info("{} events to train on, {} to validate with, {} steps an epoch", trainer_->training_events(), trainer_->validation_events(),
               trainer_->steps_per_epoch());
     const std::uint64_t steps = trainer_->planned_steps() - std::min(trainer_->planned_steps(), trainer_->steps());
@@ -160,7 +235,7 @@ class Run {
         reader.acknowledge(batch->seq);
       }
       // Full batches now, what is left at the end.
-      const std::size_t size = static_cast<std::size_t>(s_.batch);
+      const std::size_t size = static_cast<std::size_t>(s_.batch) * static_cast<std::size_t>(s_.accumulate);
       std::size_t first = 0;
       while (events.size() - first >= size || (!more && first < events.size())) {
         std::vector<std::uint32_t> list(std::min(size, events.size() - first));
@@ -236,8 +311,9 @@ class Run {
     std::error_code ignored;
     if (s_.checkpoint_every > 0 || s_.resume == checkpoint_) std::filesystem::remove(checkpoint_, ignored);
     const double entropy = trainer_->unigram_entropy();
-    context_.progress().metric({{"steps", trainer_->steps()}, {"loss", loss_}, {"unigram_entropy", entropy}});
-    log::info("'{}': {} steps, loss {:.4f}, unigram entropy {:.4f}", s_.save, trainer_->steps(), loss_, entropy);
+    const std::uint64_t memory = peak_memory();
+    context_.progress().metric({{"steps", trainer_->steps()}, {"loss", loss_}, {"unigram_entropy", entropy}, {"peak_memory_bytes", memory}});
+    log::info("'{}': {} steps, loss {:.4f}, unigram entropy {:.4f}, peak memory {} MB", s_.save, trainer_->steps(), loss_, entropy, memory / 1'000'000);
     const double reached = std::isnan(last_validation_) ? loss_ : last_validation_;
     constexpr std::uint64_t enough = 200;  // before so many steps no model can be blamed
     if (reached >= entropy && trainer_->steps() >= enough)
@@ -247,6 +323,7 @@ class Run {
   const Settings& s_;
   stage::Context& context_;
   std::string checkpoint_;
+  std::string doing_;  // what memory is needed for; empty: steps
   train::ModelFacts facts_;
   train::Masking masking_;
   std::optional<models::Trainer> trainer_;
@@ -263,7 +340,7 @@ int main(int argc, char** argv) {
   Settings s;
   program.reads({"masked/1", "tokens/1"});
   program.option("--objective", s.objective, "What is learned").one_of({"masked-token"});
-  program.option("--save", s.save, "File for the trained model").required().output_file();
+  program.option("--save", s.save, "File for the trained model; required but for --find-rate").output_file();
   program.option("--resume", s.resume, "Go on from this model or checkpoint, to the bits of a run without interruption").input_file();
   program.option("--checkpoint", s.checkpoint, "File for checkpoints; default: the name of --save with .part.h5 behind it").output_file().no_effect();
   program.option("--checkpoint-every", s.checkpoint_every, "Steps between checkpoints; 0: only when asked to stop").range(0, 1e12).no_effect();
@@ -271,10 +348,19 @@ int main(int argc, char** argv) {
   program.option("--max-steps", s.max_steps, "Stop after so many steps; 0: no limit").range(0, 1e12);
   program.option("--collect", s.collect, "Hold the events of a pipe or socket in memory, for several epochs");
   program.option("--batch", s.batch, "Events of a step").range(1, 1e6);
+  program.option("--accumulate", s.accumulate, "Batches of a step: the same result as a batch so many times as large").range(1, 1e6);
   program.option("--shard", s.shard, "Events that are worked on at once; changes the last bits of the result").range(1, 1e6);
   program.option("--lr", s.rate, "Largest learning rate").range(0, 10);
-  program.option("--schedule", s.schedule, "Learning rate after the warm-up; cosine needs a known number of steps").one_of({"cosine", "constant"});
-  program.option("--warmup", s.warmup, "Steps in which the learning rate rises").range(0, 1e9);
+  program.option("--find-rate", s.find_rate, "Only try learning rates: 200 steps from 1e-7 to 10, a table and a suggestion; no model is written");
+  program.option("--schedule", s.schedule, "Learning rate after the warm-up; cosine and one-cycle need a known number of steps").one_of(nn::schedule_names());
+  program.option("--warmup", s.warmup, "Steps in which the learning rate rises; -1: 100, with one-cycle 3/10 of all steps").range(-1, 1e9);
+  program.option("--optimizer", s.optimizer, "How weights follow the gradient").one_of(nn::optimizer_names());
+  program.option("--beta1", s.beta1, "adamw, lion: share of the old gradient in the direction of a step").range(0, 0.999999);
+  program.option("--beta2", s.beta2, "adamw, lion: share of the old moment; 0: 0.999, with lion 0.99").range(0, 0.999999);
+  program.option("--momentum", s.momentum, "sgd: share of the last step's direction").range(0, 0.999999);
+  program.option("--nesterov", s.nesterov, "sgd: Nesterov's form of the momentum");
+  program.option("--group", s.groups,
+                 "PATTERN:SETTING,… for parameters whose name matches: rate=X (factor), decay=X, warmup=N, freeze, freeze=FRACTION of the layers; repeated");
   program.option("--clip", s.clip, "Largest norm of the gradient; 0: no limit").range(0, 1e9);
   program.option("--decay", s.decay, "Weight decay of the matrices").range(0, 10);
   program.option("--ema", s.ema, "Average the weights: share of the old average kept each step, e.g. 0.999; 0: no average").range(0, 0.999999);

@@ -61,7 +61,7 @@ TEST(Trainer, overfits_one_batch) {
   Pool pool(2);
   TrainerConfig config = small_training();
   config.rate = 1e-2;
-  config.cosine = false;
+  config.schedule = nn::Schedule::Kind::constant;
   EncoderConfig model = small_config();
   model.dim = 32;
   Trainer trainer(model, config, pool);
@@ -152,7 +152,7 @@ TEST(Trainer, early_stop_keeps_the_best_weights) {
   TrainerConfig config = small_training();
   config.epochs = 400;
   config.rate = 2e-2;
-  config.cosine = false;
+  config.schedule = nn::Schedule::Kind::constant;
   config.ema = 0;
   config.patience = 3;
   Trainer trainer(small_config(), config, pool);

@@ -61,7 +61,7 @@ inline models::State trained_state(bool event_level, bool types = false) {
   models::TrainerConfig config;
   config.batch = 100;
   config.warmup = 5;
-  config.cosine = false;
+  config.schedule = nn::Schedule::Kind::constant;
   config.rate = 5e-3;
   Pool pool(2);
   models::Trainer trainer(model, config, pool);
