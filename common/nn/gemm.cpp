@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "nn/onednn.hpp"
 #ifdef BEAMLINE_HAVE_DNNL
 #include <dlfcn.h>
 #include <dnnl.h>
@@ -39,10 +40,11 @@ void gemm_eigen(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k,
   else C.noalias() += A * B;
 }
 
+}  // namespace
+
 #ifdef BEAMLINE_HAVE_DNNL
-// oneDNN brings an OpenMP runtime whose threads would fight with the pool's. Its thread count is a setting of each
-// calling thread; which runtime it is (GNU, LLVM, none) depends on the package, so the symbol is looked up.
-void one_thread() {
+// Which OpenMP runtime it is (GNU, LLVM, none) depends on the package, so the symbol is looked up.
+void onednn::one_thread() {
   thread_local const bool done = [] {
     if (void* symbol = dlsym(RTLD_DEFAULT, "omp_set_num_threads")) reinterpret_cast<void (*)(int)>(symbol)(1);
     return true;
@@ -51,13 +53,11 @@ void one_thread() {
 }
 #endif
 
-}  // namespace
-
 void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c,
           std::size_t ldc, bool accumulate) {
   if (m == 0 || n == 0) return;
 #ifdef BEAMLINE_HAVE_DNNL
-  one_thread();
+  onednn::one_thread();
   // For few rows oneDNN takes other kernels, which sum in another order; a row's result would then depend on the size of
   // the batch it is in. So few rows become 48 (a test holds it to that).
   constexpr std::size_t fewest = 48;

@@ -22,6 +22,8 @@
 
 namespace bl::nn {
 
+class PackedWeights;
+
 template <class T>
 struct Node {
   T* value = nullptr;
@@ -63,6 +65,11 @@ class Tape {
   // Parameters that get no gradient: a byte for every 64 bytes of the block, 1 where a frozen one starts; null: none. The
   // caller keeps it alive.
   void freeze(const std::uint8_t* frozen) { frozen_ = frozen; }
+  // Products of this pass run on these copies of the parameters and in their precision; null: on the parameters
+  // themselves. The caller keeps them alive and up to date. Nothing changes for double.
+  void use(const PackedWeights* packed) { packed_ = packed; }
+  const PackedWeights* packed() const { return packed_; }
+  const T* values() const { return values_; }
   RandomState next_random() {
     ++random_.op;
     return random_;
@@ -175,6 +182,7 @@ class Tape {
   T* values_ = nullptr;
   T* grads_ = nullptr;
   const std::uint8_t* frozen_ = nullptr;
+  const PackedWeights* packed_ = nullptr;
   Record* last_ = nullptr;
   Spare* spares_ = nullptr;
   Spare* empty_ = nullptr;

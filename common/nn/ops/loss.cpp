@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "base/error.hpp"
-#include "nn/gemm.hpp"
 #include "nn/kernels.hpp"
+#include "nn/product.hpp"
 
 namespace bl::nn {
 namespace {
@@ -144,17 +144,18 @@ double linear_cross_entropy(Tape<T>& tape, Var<T> x, Var<T> w, Var<T> b, std::sp
   T* db = differentiate ? tape.open_zeroed(b) : nullptr;
   T* dx = differentiate && x->wants_grad ? tape.scratch(x->size()) : nullptr;
   T* logits = tape.scratch(chunk * classes);
+  const Product<T> product(tape, w);
   double loss = 0;
   for (std::size_t start = 0; start < rows; start += chunk) {
     const std::size_t m = std::min(chunk, rows - start);
     const T* from = x->value + start * width;
-    gemm(Trans::no, Trans::yes, m, classes, width, from, width, w->value, width, logits, classes, false);
+    const auto kept = product.forward(m, from, logits);
     for (std::size_t r = 0; r < m; ++r) {
       T* log_p = log_probability.empty() ? nullptr : &log_probability[start + r];
       loss += static_cast<double>(row_loss(logits + r * classes, b ? b->value : nullptr, static_cast<std::size_t>(targets[start + r]), db, log_p));
     }
-    if (dw != nullptr) gemm(Trans::yes, Trans::no, classes, width, m, logits, classes, from, width, dw, width, true);
-    if (dx != nullptr) gemm(Trans::no, Trans::no, m, width, classes, logits, classes, w->value, width, dx + start * width, width, false);
+    if (differentiate) product.backward(kept, logits, dx != nullptr ? dx + start * width : nullptr, false, dw);
+    product.release(kept);
   }
   tape.give_back(logits, chunk * classes);
   if (dx != nullptr) tape.record([&tape, x, dx] { hand_over(tape, x, dx); });
