@@ -15,9 +15,11 @@
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/embedding.hpp"
 #include "nn/ops/fourier.hpp"
+#include "nn/ops/graph.hpp"
 #include "nn/ops/linear.hpp"
 #include "nn/ops/loss.hpp"
 #include "nn/ops/norm.hpp"
+#include "nn/ops/quantiser.hpp"
 #include "nn/ops/rows.hpp"
 #include "nn/tape.hpp"
 
@@ -228,6 +230,183 @@ std::vector<OpCase<T>> op_cases() {
                                           return Result<T>{nullptr, squared_error<T>(t, v[0], *target, loss_scale, *weights)};
                                         }};
                     }});
+  // v[0] plus a constant that keeps what has kinks away from them, as the five-point rule cannot step over one.
+  const auto moved = [](Tape<T>& t, Var<T> x, auto&& constant) {
+    T* at = t.arena().template take<T>(x->size());
+    for (std::size_t r = 0; r < x->rows; ++r)
+      for (std::size_t c = 0; c < x->width; ++c) at[r * x->width + c] = static_cast<T>(constant(r, c));
+    return add(t, x, t.input(at, x->rows, x->width));
+  };
+  // no two rows of a sequence near each other in any column
+  const auto apart = [](std::size_t r, std::size_t c) { return 8 * ((7 * r + 13 * c) % 97); };
+  for (const auto& [name, act] : {std::pair{"relu", Activation::relu},
+                                  {"gelu", Activation::gelu},
+                                  {"silu", Activation::silu},
+                                  {"sigmoid", Activation::sigmoid},
+                                  {"tanh", Activation::tanh},
+                                  {"softplus", Activation::softplus}})
+    list.push_back({name, "elementwise", [=](const Size& s) {
+                      return Problem<T>{{shape(s.tokens, s.width)}, [=](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                          const auto sides = [](std::size_t, std::size_t c) { return c % 2 ? 10 : -10; };
+                                          return Result<T>{activation(t, act == Activation::relu ? moved(t, v[0], sides) : v[0], act)};
+                                        }};
+                    }});
+  for (const auto& [name, act] : {std::pair{"gate", Activation::none}, {"gate_sigmoid", Activation::sigmoid}})
+    list.push_back({name, "elementwise", [=](const Size& s) {
+                      return Problem<T>{{shape(s.tokens, s.width), shape(s.tokens, s.width)}, [=](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                          // x gates itself, too: both paths add up in one gradient
+                                          return Result<T>{gate(t, gate(t, v[0], v[1], act), v[0], act)};
+                                        }};
+                    }});
+  list.push_back({"layer_scale", "elementwise", [=](const Size& s) {
+                    return Problem<T>{{shape(tokens_of(s), s.width), shape(1, s.width)},
+                                      [](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{layer_scale(t, v[0], v[1])}; }};
+                  }});
+  for (const bool per_sequence : {false, true})
+    list.push_back({per_sequence ? "film_sequence" : "film_token", "elementwise", [=](const Size& s) {
+                      auto c = std::make_shared<Constants>();
+                      c->offsets = random_offsets(s, true);
+                      const auto n = static_cast<std::size_t>(c->offsets.back()), rows = per_sequence ? s.sequences : n;
+                      return Problem<T>{
+                          {shape(n, s.width), shape(rows, s.width), shape(rows, s.width)}, [c, per_sequence](Tape<T>& t, const std::vector<Var<T>>& v) {
+                            return Result<T>{
+                                film(t, v[0], v[1], v[2], per_sequence ? std::span<const std::int32_t>(c->offsets) : std::span<const std::int32_t>())};
+                          }};
+                    }});
+  list.push_back({"stochastic_depth", "elementwise", [=](const Size& s) {
+                    auto c = std::make_shared<Constants>();
+                    c->offsets = random_offsets(s, true);
+                    return Problem<T>{{shape(static_cast<std::size_t>(c->offsets.back()), s.width)},
+                                      [c, seed = s.seed](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        t.seed(seed, 3, 5);
+                                        return Result<T>{add(t, v[0], stochastic_depth<T>(t, v[0], c->offsets, 0.3))};
+                                      }};
+                  }});
+  list.push_back({"scatter_add_rows", "rows", [=](const Size& s) {
+                    auto c = std::make_shared<Constants>();
+                    const std::size_t rows = 2 * s.sequences;
+                    c->ids = random_ids(tokens_of(s), rows, s.seed, 0);
+                    return Problem<T>{{shape(c->ids.size(), s.width)}, [c, rows](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        return Result<T>{scatter_add_rows<T>(t, v[0], c->ids, rows + 1)};
+                                      }};
+                  }});
+  list.push_back({"segment_sum", "rows", [=](const Size& s) {
+                    auto c = std::make_shared<Constants>();
+                    c->offsets = random_offsets(s, true);
+                    return Problem<T>{{shape(static_cast<std::size_t>(c->offsets.back()), s.width)},
+                                      [c](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{segment_sum<T>(t, v[0], c->offsets)}; }};
+                  }});
+  list.push_back({"segment_max", "rows", [=](const Size& s) {
+                    auto c = std::make_shared<Constants>();
+                    c->offsets = random_offsets(s, true);
+                    return Problem<T>{{shape(static_cast<std::size_t>(c->offsets.back()), s.width)}, [=](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        return Result<T>{segment_max<T>(t, moved(t, v[0], apart), c->offsets)};
+                                      }};
+                  }});
+  list.push_back({"segment_softmax_sum", "rows", [=](const Size& s) {
+                    auto c = std::make_shared<Constants>();
+                    c->offsets = random_offsets(s, true);
+                    const auto n = static_cast<std::size_t>(c->offsets.back());
+                    return Problem<T>{{shape(n, s.width / s.heads * s.heads), shape(n, s.heads)},
+                                      [c](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{segment_softmax_sum<T>(t, v[0], v[1], c->offsets)}; }};
+                  }});
+  list.push_back({"broadcast_rows", "rows", [=](const Size& s) {
+                    auto c = std::make_shared<Constants>();
+                    c->offsets = random_offsets(s, true);
+                    return Problem<T>{{shape(s.sequences, s.width)},
+                                      [c](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{broadcast_rows<T>(t, v[0], c->offsets)}; }};
+                  }});
+  list.push_back({"concat_columns", "rows", [=](const Size& s) {
+                    return Problem<T>{{shape(s.tokens, s.width), shape(s.tokens, s.classes)}, [](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        return Result<T>{concat_columns<T>(t, std::vector<Var<T>>{v[0], v[1], v[0]})};
+                                      }};
+                  }});
+  list.push_back({"concat_rows", "rows", [=](const Size& s) {
+                    return Problem<T>{{shape(s.tokens, s.width), shape(s.classes, s.width)}, [](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        return Result<T>{concat_rows<T>(t, std::vector<Var<T>>{v[0], v[1], v[0]})};
+                                      }};
+                  }});
+  list.push_back({"slice_columns", "rows", [=](const Size& s) {
+                    return Problem<T>{{shape(s.tokens, s.width + s.classes)},
+                                      [first = s.classes - 1, width = s.width](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        return Result<T>{add(t, slice_columns(t, v[0], 0, width), slice_columns(t, v[0], first, width))};
+                                      }};
+                  }});
+
+  // graphs of constant points; one sequence may be empty, and short ones have fewer than k neighbours
+  const auto points = [](const Size& s, std::size_t k) {
+    auto c = std::make_shared<Constants>();
+    c->offsets = random_offsets(s, true);
+    auto coordinates = std::make_shared<std::vector<T>>(2 * static_cast<std::size_t>(c->offsets.back()));
+    const Rng rng(s.seed, "points");
+    for (std::size_t i = 0; i < coordinates->size(); ++i) (*coordinates)[i] = static_cast<T>(6.2 * rng.uniform(0, i) - 3.1);
+    return [c, coordinates, k](Tape<T>& t) { return knn_graph<T>(t.arena(), c->offsets, k, coordinates->data(), 2, Metric::delta_r); };
+  };
+  const auto point_count = [](const Size& s) { return static_cast<std::size_t>(random_offsets(s, true).back()); };
+  list.push_back({"edge_features", "graph", [=](const Size& s) {
+                    return Problem<T>{{shape(point_count(s), s.width)},
+                                      [graph = points(s, 3)](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{edge_features(t, v[0], graph(t))}; }};
+                  }});
+  for (const auto& [name, act] : {std::pair{"edge_linear", Activation::none}, {"edge_conv_mean", Activation::gelu}})
+    list.push_back({name, "graph", [=, conv = act != Activation::none](const Size& s) {
+                      const std::size_t n = point_count(s), out = s.classes;
+                      return Problem<T>{{shape(n, s.width), shape(out, 2 * s.width), shape(1, out)},
+                                        [=, graph = points(s, 4)](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                          if (!conv) return Result<T>{edge_linear(t, v[0], graph(t), v[1], v[2])};
+                                          return Result<T>{edge_conv(t, v[0], graph(t), v[1], v[2], act, Aggregate::mean)};
+                                        },
+                                        12.0 * static_cast<double>(n * s.width * out)};
+                    }});
+  list.push_back({"edge_conv_max", "graph", [=](const Size& s) {
+                    const std::size_t n = point_count(s), width = s.width;
+                    return Problem<T>{{shape(n, width), shape(width, 2 * width), shape(1, width)},
+                                      [=, graph = points(s, 4)](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        // the distance of neighbours outweighs the random part, so that one of them is clearly the largest
+                                        const auto weigh = [width](std::size_t r, std::size_t c) { return c == width + r ? 1e4 : 0.0; };
+                                        Var<T> x = moved(t, v[0], apart), w = moved(t, v[1], weigh);
+                                        return Result<T>{edge_conv(t, x, graph(t), w, v[2], Activation::none, Aggregate::max)};
+                                      },
+                                      12.0 * static_cast<double>(n * width * width)};
+                  }});
+
+  // The quantiser has no gradient of its own: each case is the function whose gradient it claims to give.
+  const auto far_codes = [](std::size_t k, std::size_t c) { return c == 0 ? 40.0 * static_cast<double>(k) : 0.0; };
+  list.push_back({"quantise", "quantiser", [=](const Size& s) {
+                    // straight-through: e + sg(z - e), which is z
+                    auto codes = std::make_shared<std::vector<T>>(s.classes * s.width);
+                    const Rng rng(s.seed, "codes");
+                    for (std::size_t i = 0; i < codes->size(); ++i) (*codes)[i] = static_cast<T>(rng.normal(0, i));
+                    auto nearest = std::make_shared<NearestCodes<T>>();
+                    nearest->build(s.classes, s.width, codes->data());
+                    return Problem<T>{{shape(tokens_of(s), s.width)}, [=](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                        const Var<T> e = quantise(t, v[0], t.input(codes->data(), nearest->codes(), nearest->dim()), *nearest, {}).value;
+                                        T* rest = t.arena().template take<T>(e->size());
+                                        for (std::size_t i = 0; i < e->size(); ++i) rest[i] = v[0]->value[i] - e->value[i];
+                                        return Result<T>{add(t, e, t.input(rest, e->rows, e->width))};
+                                      }};
+                  }});
+  enum class Pull { commitment, codebook, sync };
+  for (const auto& [name, pull] : {std::pair{"quantise_commitment", Pull::commitment}, {"quantise_codebook", Pull::codebook}, {"quantise_sync", Pull::sync}})
+    list.push_back(
+        {name, "quantiser", [=](const Size& s) {
+           // rows and codes near far apart places, so that a small step changes no choice; one of the two is a constant
+           const auto ids = std::make_shared<std::vector<std::int32_t>>(random_ids(tokens_of(s), s.classes, s.seed, 0));
+           const auto places = [=](std::size_t r, std::size_t c) { return far_codes(static_cast<std::size_t>((*ids)[r]), c); };
+           const bool of_rows = pull == Pull::commitment;
+           auto other = std::make_shared<std::vector<T>>((of_rows ? s.classes : ids->size()) * s.width);
+           for (std::size_t i = 0; i < other->size(); ++i)
+             (*other)[i] =
+                 static_cast<T>(Rng(s.seed, "other").normal(0, i) + (of_rows ? far_codes(i / s.width, i % s.width) : places(i / s.width, i % s.width)));
+           auto nearest = std::make_shared<NearestCodes<T>>();
+           return Problem<T>{{shape(of_rows ? ids->size() : s.classes, s.width)}, [=](Tape<T>& t, const std::vector<Var<T>>& v) {
+                               const Var<T> constant = t.input(other->data(), other->size() / v[0]->width, v[0]->width);
+                               const Var<T> z = of_rows ? moved(t, v[0], places) : constant, codes = of_rows ? constant : moved(t, v[0], far_codes);
+                               nearest->build(codes->rows, codes->width, codes->value);
+                               const QuantiserScales scales{of_rows ? loss_scale : 0, pull == Pull::codebook ? loss_scale : 0, pull == Pull::sync ? 1.0 : 0};
+                               const Quantised<T> q = quantise(t, z, codes, *nearest, scales);
+                               return pull == Pull::sync ? Result<T>{q.value} : Result<T>{nullptr, q.squared_error};
+                             }};
+         }});
   return list;
 }
 
