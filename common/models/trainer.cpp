@@ -9,7 +9,10 @@
 #include <sstream>
 
 #include "base/error.hpp"
+#include "base/hash.hpp"
 #include "base/rng.hpp"
+#include "dist/tree.hpp"
+#include "nn/kernels.hpp"
 
 namespace bl::models {
 namespace {
@@ -141,6 +144,7 @@ std::map<std::string, std::string> TrainerConfig::to_map() const {
           {"decay", text(decay)},
           {"ema", text(ema)},
           {"validation", text(validation)},
+          {"precision", std::string(nn::name_of(precision))},
           {"patience", text(patience)}};
 }
 
@@ -172,6 +176,7 @@ TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& 
   c.validation = number<double>(map, "validation");
   c.patience = number<std::uint64_t>(map, "patience");
   try {
+    c.precision = nn::precision_named(word("precision", "f32"));
     c.optimizer = nn::optimizer_named(word("optimizer", "adamw"));
     c.schedule = nn::schedule_named(word("schedule", word("cosine", "1") == "1" ? "cosine" : "constant"));
     std::istringstream rules(word("groups", "none"));
@@ -184,14 +189,23 @@ TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& 
 }
 
 struct Trainer::Impl {
-  Impl(const EncoderConfig& model_config, const TrainerConfig& trainer_config, Pool& workers)
+  Impl(const EncoderConfig& model_config, const TrainerConfig& trainer_config, Pool& workers, dist::Communicator& communicator)
       : config(trainer_config),
         pool(workers),
+        ranks(communicator),
         model(model_config),
         optimizer(model.params(), optimizer_config(trainer_config), trainer_config.groups),
+        packed(model.params(), trainer_config.precision),
         arenas(workers.threads()),
         counts(model_config.vocabulary, 0) {
     config.validate();
+    if (ranks.size() > config.lanes)
+      fail(Exit::usage, "{} ranks are too many: a batch is worked on in {} lanes, so start at most {} ranks", ranks.size(), config.lanes, config.lanes);
+    // Other instructions round otherwise: the ranks' weights would drift apart.
+    std::string facts = fmt::format("instruction set {}, products by {}", nn::kernel_target(), nn::product_backend(config.precision));
+    for (const auto& map : {model_config.to_map(), config.to_map()})
+      for (const auto& [key, value] : map) facts += fmt::format(", {} {}", key, value);
+    ranks.must_agree("the training", facts);
     if (config.ema > 0) average = nn::Aligned<float>(model.params().size());
   }
 
@@ -208,16 +222,21 @@ struct Trainer::Impl {
 
   TrainerConfig config;
   Pool& pool;
+  dist::Communicator& ranks;
   MaskedTokenModel<float> model;
   nn::Optimizer<float> optimizer;
-  nn::Aligned<float> average;     // empty without EMA
-  nn::Aligned<float> best;        // weights of the best validation, empty before there is one
-  std::vector<nn::Arena> arenas;  // one a worker
-  std::vector<nn::Aligned<float>> lanes;
+  nn::PackedWeights packed;
+  nn::Aligned<float> average;             // empty without EMA
+  nn::Aligned<float> best;                // weights of the best validation, empty before there is one
+  std::vector<nn::Arena> arenas;          // one a worker
+  std::vector<nn::Aligned<float>> lanes;  // those of this rank
   std::vector<float*> lane_pointers;
+  dist::TreeSum tree;
   std::vector<MaskedInput> inputs;  // one a shard
   std::vector<std::vector<std::uint8_t>> masks;
   std::vector<double> losses;  // one a shard
+  std::vector<double> sent_losses;
+  std::vector<std::size_t> sent_bytes;  // of each rank
   std::vector<std::int64_t> counts;
 
   // data in memory
@@ -283,6 +302,26 @@ struct Trainer::Impl {
     return targets;
   }
 
+  // The losses of all shards to all ranks; shard s belongs to lane s mod `stride`, and lanes are shared out.
+  void gather_losses(std::size_t shards, std::size_t stride) {
+    if (ranks.size() == 1) return;
+    sent_losses.resize(shards);
+    sent_bytes.clear();
+    const auto each = [&](const auto& f) {  // f(shard, place in sent_losses), lane by lane
+      std::size_t place = 0;
+      for (std::size_t r = 0; r < ranks.size(); ++r) {
+        const std::size_t start = place;
+        const dist::Share own = dist::share(stride, ranks.size(), r);
+        for (std::size_t lane = own.first; lane < own.last; ++lane)
+          for (std::size_t s = lane; s < shards; s += stride) f(s, place++);
+        if (sent_bytes.size() <= r) sent_bytes.push_back((place - start) * sizeof(double));
+      }
+    };
+    each([&](std::size_t s, std::size_t place) { sent_losses[place] = losses[s]; });
+    ranks.gather(sent_losses.data(), sent_bytes);
+    each([&](std::size_t s, std::size_t place) { losses[s] = sent_losses[place]; });
+  }
+
   StepResult step(const Examples& from, std::span<const std::uint32_t> events, const Masker& mask) {
     StepResult result;
     result.events = events.size();
@@ -293,30 +332,35 @@ struct Trainer::Impl {
     if (result.targets == 0) return result;
     const std::size_t shards = (events.size() + config.shard - 1) / config.shard, active = std::min<std::size_t>(config.lanes, shards);
     nn::Params<float>& params = model.params();
-    while (lanes.size() < active) {
+    const dist::Share own = dist::share(active, ranks.size(), ranks.rank());
+    while (lanes.size() < std::max<std::size_t>(1, own.size())) {  // one is needed for the sum, even where all are others'
       lanes.emplace_back(params.size());
       lane_pointers.push_back(lanes.back().data());
     }
+    packed.update(pool, params.values().data());
     const double scale = 1.0 / static_cast<double>(result.targets);
-    const auto task = [&](std::size_t lane, std::size_t worker) {
-      std::memset(lanes[lane].data(), 0, params.size() * sizeof(float));
-      for (std::size_t s = lane; s < shards; s += active) {
+    const auto task = [&](std::size_t i, std::size_t worker) {
+      std::memset(lanes[i].data(), 0, params.size() * sizeof(float));
+      for (std::size_t s = own.first + i; s < shards; s += active) {
         arenas[worker].reset();
-        nn::Tape<float> tape(arenas[worker], params.values().data(), lanes[lane].data());
+        nn::Tape<float> tape(arenas[worker], params.values().data(), lanes[i].data());
         if (!optimizer.frozen().empty()) tape.freeze(optimizer.frozen().data());
+        tape.use(&packed);
         tape.seed(config.seed, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(s));
         losses[s] = model.loss(tape, inputs[s], scale);
         tape.backward();
       }
     };
-    pool.run(active, std::ref(task));
+    pool.run(own.size(), std::ref(task));
+    gather_losses(shards, active);
     double loss = 0;
     for (std::size_t s = 0; s < shards; ++s) {
       loss += losses[s];
       result.tokens += inputs[s].tokens.size();
     }
     result.loss = loss * scale;
-    result.gradient_norm = nn::reduce_gradients<float>(pool, std::span<float* const>(lane_pointers).first(active), params.size());
+    if (ranks.size() > 1) tree.run(ranks, pool, active, std::span<float* const>(lane_pointers).first(own.size()), params.size(), lanes[0].data());
+    result.gradient_norm = nn::reduce_gradients<float>(pool, std::span<float* const>(lane_pointers).first(ranks.size() > 1 ? 1 : active), params.size());
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
       const std::string name = params.first_not_finite(std::span<const float>(lanes[0].data(), params.size()));
       fail(Exit::failed, "step {}: the loss is {} and the norm of the gradient {}; {}. Try a smaller learning rate (it was {:g})", number, result.loss,
@@ -330,7 +374,7 @@ struct Trainer::Impl {
     else optimizer.step(pool, params, lanes[0].data(), rates, clip);
     if (config.ema > 0) {
       // The first steps would leave the average at the random start for long: it begins as a plain mean.
-      const double t = static_cast<double>(number);
+      const auto t = static_cast<double>(number);
       nn::move_average<float>(pool, {average.data(), average.size()}, params.values(), std::min(config.ema, t / (t + 1)));
     }
     return result;
@@ -348,12 +392,15 @@ struct Trainer::Impl {
       const auto some = events.subspan(start, std::min(piece, events.size() - start));
       targets += pack(from, some, mask, 0);
       const std::size_t shards = (some.size() + config.shard - 1) / config.shard;
-      const auto task = [&](std::size_t s, std::size_t worker) {
+      const dist::Share own = dist::share(shards, ranks.size(), ranks.rank());
+      const auto task = [&](std::size_t i, std::size_t worker) {
+        const std::size_t s = own.first + i;
         arenas[worker].reset();
         nn::Tape<float> tape(arenas[worker], const_cast<float*>(weights_for_evaluation()), nullptr);
         losses[s] = model.loss(tape, inputs[s], 0);
       };
-      pool.run(shards, std::ref(task));
+      pool.run(own.size(), std::ref(task));
+      gather_losses(shards, shards);
       for (std::size_t s = 0; s < shards; ++s) loss += losses[s];
     }
     return targets > 0 ? loss / static_cast<double>(targets) : std::numeric_limits<double>::quiet_NaN();
@@ -385,8 +432,10 @@ struct Trainer::Impl {
     bl::check(data != nullptr, "advance() before attach()");
     over = over || (config.epochs > 0 && epoch >= config.epochs) || (config.max_steps > 0 && optimizer.steps() >= config.max_steps);
     if (over) return std::nullopt;
+    const std::uint64_t batches = steps_per_epoch();
+    bl::check(batches > 0, "advance() without an event to train on");
     shuffle();
-    const std::uint64_t batches = steps_per_epoch(), n = order.size(), first = n * step_of_epoch / batches, last = n * (step_of_epoch + 1) / batches;
+    const std::uint64_t n = order.size(), first = n * step_of_epoch / batches, last = n * (step_of_epoch + 1) / batches;
     Advance result;
     result.step = step(*data, std::span<const std::uint32_t>(order).subspan(first, last - first), masker);
     epoch_loss += result.step.loss * static_cast<double>(result.step.targets);
@@ -529,14 +578,16 @@ struct Trainer::Impl {
   }
 };
 
-Trainer::Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool) : impl_(std::make_unique<Impl>(model, config, pool)) {
+Trainer::Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
+    : impl_(std::make_unique<Impl>(model, config, pool, ranks)) {
   impl_->model.init(config.seed);
 }
 
-Trainer::Trainer(const State& state, Pool& pool) : Trainer(state, TrainerConfig::from_map(without_prefix("training/", state.texts)), pool) {}
+Trainer::Trainer(const State& state, Pool& pool, dist::Communicator& ranks)
+    : Trainer(state, TrainerConfig::from_map(without_prefix("training/", state.texts)), pool, ranks) {}
 
-Trainer::Trainer(const State& state, const TrainerConfig& config, Pool& pool)
-    : impl_(std::make_unique<Impl>(EncoderConfig::from_map(without_prefix("model/", state.texts)), config, pool)) {
+Trainer::Trainer(const State& state, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
+    : impl_(std::make_unique<Impl>(EncoderConfig::from_map(without_prefix("model/", state.texts)), config, pool, ranks)) {
   auto before = TrainerConfig::from_map(without_prefix("training/", state.texts)).to_map(), now = config.to_map();
   for (const char* free : {"epochs", "max_steps", "patience"}) before.erase(free), now.erase(free);
   for (const auto& [key, value] : before)
@@ -564,11 +615,17 @@ double Trainer::best_validation() const { return impl_->best_validation; }
 std::span<const std::int64_t> Trainer::target_counts() const { return impl_->counts; }
 State Trainer::state() const { return impl_->state(); }
 
+void Trainer::check_ranks() const {
+  const auto values = impl_->model.params().values();
+  const std::uint64_t hash = hash64(values.data(), values.size_bytes());
+  impl_->ranks.must_agree("the weights", fmt::format("step {}, hash {}", steps(), hex(hash)));
+}
+
 double Trainer::unigram_entropy() const {
   double total = 0, sum = 0;
   for (const std::int64_t c : impl_->counts)
     if (c > 0) {
-      const double x = static_cast<double>(c);
+      const auto x = static_cast<double>(c);
       total += x;
       sum += x * std::log(x);
     }

@@ -2,8 +2,11 @@
 // the same bits.
 //
 // A batch is cut into shards of a fixed number of events; shard s belongs to lane s mod lanes, a lane adds up its shards
-// in order, and the lanes are added by a fixed tree. Which thread works on a lane is of no consequence, so 1, 2 or 8
-// threads give the same bits. All random numbers are functions of (seed, step, shard, index).
+// in order, and the lanes are added by a fixed tree. Which thread or rank works on a lane is of no consequence, so 1, 2 or
+// 8 threads or ranks give the same bits. All random numbers are functions of (seed, step, shard, index).
+//
+// With several ranks every one has the whole state and the same events, and calls the same functions in the same order;
+// only the work on shards is divided. Any rank's state() is that of the training.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -16,8 +19,10 @@
 #include <vector>
 
 #include "base/pool.hpp"
+#include "dist/communicator.hpp"
 #include "models/encoder.hpp"
 #include "nn/optimizer.hpp"
+#include "nn/packed.hpp"
 
 namespace bl::models {
 
@@ -56,6 +61,7 @@ struct TrainerConfig {
   double ema = 0.0;            // weight of the old average, e.g. 0.999; 0: no average
   double validation = 0.1;     // fraction of the events, chosen by ordinal number
   std::uint64_t patience = 0;  // epochs without a better validation loss before training stops; 0: never
+  nn::Precision precision = nn::Precision::f32;  // of the products of a step; evaluation is always in f32
 
   void validate() const;  // throws Exit::usage naming the setting
   std::map<std::string, std::string> to_map() const;
@@ -99,12 +105,13 @@ using Masker = std::function<void(std::size_t event, std::uint64_t epoch, std::s
 
 class Trainer {
  public:
-  Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool);
+  // Throws Exit::usage when there are more ranks than lanes, Exit::failed when the ranks are not alike.
+  Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks = dist::alone());
   // Continues from a saved state. Throws Exit::input when the state is incomplete or does not fit.
-  Trainer(const State& state, Pool& pool);
+  Trainer(const State& state, Pool& pool, dist::Communicator& ranks = dist::alone());
   // The same with other limits (epochs, max_steps, patience, and what only matters per epoch); what determines the bits
   // of a step must be equal: Exit::usage names the setting that differs.
-  Trainer(const State& state, const TrainerConfig& config, Pool& pool);
+  Trainer(const State& state, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks = dist::alone());
   ~Trainer();
 
   const TrainerConfig& config() const;
@@ -145,6 +152,8 @@ class Trainer {
   // Everything needed to resume, and the weights to use ("weights/<name>"): the best by validation, else averaged, else
   // the current ones; with a fingerprint of inputs and outputs that load_model verifies.
   State state() const;
+  // Throws Exit::failed in every rank when the ranks' weights are not the same to the bit: called by all before one saves.
+  void check_ranks() const;
 
  private:
   struct Impl;

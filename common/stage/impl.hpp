@@ -50,6 +50,7 @@ struct Program::Impl {
   std::uint64_t seed = 1;
   int threads = 1;
   bool force = false, quiet = false;
+  std::size_t rank = 0;  // of the processes that run this command together
 
   Option::Impl& add(const std::string& flag, Target target, const std::string& doc);
   std::string help() const;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 
 #include "base/log.hpp"
 #include "base/signals.hpp"
@@ -98,6 +99,10 @@ Program& Program::parallel() {
   impl_->parallel = true;
   return *this;
 }
+Program& Program::member(std::size_t rank) {
+  impl_->rank = rank;
+  return *this;
+}
 Program& Program::example(std::string command, std::string what) {
   impl_->examples.push_back({std::move(command), std::move(what)});
   return *this;
@@ -149,8 +154,8 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     flags.push_back(o.flag);
     if (o.flag == "--config") continue;  // CLI11's own
     std::string names = o.flag;
-    if (o.flag == "--in") names = (p.positional ? "in,-i," : "-i,") + names;
-    if (o.flag == "--out") names = "-o," + names;
+    if (o.flag == "--in") names.insert(0, p.positional ? "in,-i," : "-i,");
+    if (o.flag == "--out") names.insert(0, "-o,");
     CLI::Option* added = std::visit(
         [&](auto* v) -> CLI::Option* {
           using T = std::remove_pointer_t<decltype(v)>;
@@ -184,7 +189,16 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     }
   }
 
-  const auto complain = [&](const std::string& what) { std::fprintf(stderr, "%s: error: %s\n", p.name.c_str(), what.c_str()); };
+  const auto complain = [&](const std::string& what) {
+    if (p.rank == 0) {
+      std::fprintf(stderr, "%s: error: %s\n", p.name.c_str(), what.c_str());
+      return;
+    }
+    // Most errors meet all ranks: 0 says them and ends the job before this one would say the same. Only one that this rank
+    // has alone is still waiting to be said after a while.
+    const timespec second{1, 0};
+    if (::nanosleep(&second, nullptr) == 0) std::fprintf(stderr, "%s: error: rank %zu: %s\n", p.name.c_str(), p.rank, what.c_str());
+  };
   try {
     app.parse(argc, argv);
   } catch (const CLI::ExtrasError& e) {
@@ -238,8 +252,8 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
   std::string reason;
   try {
     signals::install();
-    log::setup(p.name, p.log_level);
-    state.progress = std::make_unique<Progress>(p.name, p.metrics, p.quiet);
+    log::setup(p.name, p.rank == 0 ? p.log_level : "error");
+    state.progress = p.rank == 0 ? std::make_unique<Progress>(p.name, p.metrics, p.quiet) : std::make_unique<Progress>(p.name, std::string(), true);
     for (const auto& o : p.options)
       if (o.role == Role::input_file && !o.common)
         for (const auto& path :

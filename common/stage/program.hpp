@@ -59,6 +59,9 @@ class Program {
   Program& writes(std::vector<std::string> schemas);
   // The kernel handles each batch by itself: results do not depend on how many workers share the stream.
   Program& parallel();
+  // This process is number `rank` (from 0) of several that run the same command together. All but 0 draw no progress, write
+  // no metrics and log errors only; an error that all of them meet is said once, by 0.
+  Program& member(std::size_t rank);
   Program& example(std::string command, std::string what);
   Program& note(std::string title, std::string text);  // a section of --help and the man page
 

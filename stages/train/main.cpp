@@ -10,7 +10,9 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/signals.hpp"
+#include "dist/launch.hpp"
 #include "stage/program.hpp"
+#include "train/input.hpp"
 #include "train/train.hpp"
 
 namespace {
@@ -18,7 +20,7 @@ namespace {
 using namespace bl;
 
 struct Settings {
-  std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", optimizer = "adamw", schedule = "cosine";
+  std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", precision = "f32", optimizer = "adamw", schedule = "cosine";
   std::vector<std::string> groups;
   int epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32;
   std::int64_t max_steps = 0, warmup = -1, patience = 0, checkpoint_every = 0;
@@ -49,6 +51,7 @@ models::TrainerConfig trainer_config(const Settings& s, std::uint64_t seed, bool
   c.ema = s.ema;
   c.validation = s.validation;
   c.patience = static_cast<std::uint64_t>(s.patience);
+  c.precision = nn::precision_named(s.precision);
   c.validate();
   return c;
 }
@@ -80,7 +83,8 @@ std::uint64_t peak_memory() {
 // One training: owns what a step, a checkpoint and a message need.
 class Run {
  public:
-  Run(const Settings& settings, stage::Context& context) : s_(settings), context_(context), checkpoint_(settings.checkpoint) {
+  Run(const Settings& settings, stage::Context& context, dist::Communicator& ranks)
+      : s_(settings), context_(context), ranks_(ranks), checkpoint_(settings.checkpoint) {
     if (checkpoint_.empty()) checkpoint_ = s_.save + ".part.h5";
   }
 
@@ -96,32 +100,33 @@ class Run {
  private:
   void train() {
     if (s_.save.empty() && !s_.find_rate) fail(Exit::usage, "--save is required: the file for the trained model; see bl-train --help");
-    if (!s_.save.empty()) refuse_overwrite(s_.save, context_.force());
-    const auto reader = context_.open_reader();
-    const bool one_pass = !reader->replayable() && !s_.collect && !s_.find_rate;
+    if (first() && !s_.save.empty()) refuse_overwrite(s_.save, context_.force());
+    train::Input reader(context_, ranks_);
+    const bool one_pass = !reader.replayable() && !s_.collect && !s_.find_rate;
     if (one_pass && s_.epochs > 1)
       fail(Exit::usage, "--epochs {}: '{}' can be read once only; write it to a file first, or hold its events in memory with --collect", s_.epochs,
-           reader->where());
-    start(*reader, one_pass);
+           reader.where());
+    start(reader, one_pass);
     if (s_.find_rate) {
-      find_rate(*reader);
+      find_rate(reader);
       return;
     }
     if (one_pass) {
       try {
-        stream(*reader);
+        stream(reader);
       } catch (const Interrupted&) {
         // perhaps while it waited for input: what was learned so far is kept
-        if (trainer_->steps() > 0) train::save(checkpoint_, true, trainer_->state(), facts_);
+        if (trainer_->steps() > 0) save(checkpoint_, true);
+        ranks_.barrier();
         throw;
       }
     } else {
-      repeat(*reader);
+      repeat(reader);
     }
     finish();
   }
 
-  void start(stage::Reader& reader, bool one_pass) {
+  void start(const train::Input& reader, bool one_pass) {
     one_pass_ = one_pass;
     facts_.tokens = train::token_facts(reader.hello(), reader.where());
     facts_.history = reader.hello().history;
@@ -134,7 +139,7 @@ class Run {
     const models::TrainerConfig config = trainer_config(s_, context_.seed(), one_pass);
     if (s_.resume.empty()) {
       doing_ = fmt::format("while making a model of dim {} with {} layers and {} ids", s_.dim, s_.layers, facts_.tokens.vocabulary);
-      trainer_.emplace(encoder_config(s_, facts_.tokens), config, pool());
+      trainer_.emplace(encoder_config(s_, facts_.tokens), config, pool(), ranks_);
     } else {
       doing_ = fmt::format("while reading the model '{}'", s_.resume);
       const train::Loaded loaded = train::load(s_.resume);
@@ -142,7 +147,7 @@ class Run {
         fail(Exit::input, "'{}' was trained with the codebook {}, the tokens of '{}' come from {}: use the same tokenizer", s_.resume, loaded.tokenizer_hash,
              reader.where(), facts_.tokens.hash);
       try {
-        trainer_.emplace(loaded.state, config, pool());
+        trainer_.emplace(loaded.state, config, pool(), ranks_);
       } catch (const Error& e) {
         if (e.code() != Exit::input) throw;
         fail(Exit::input, "'{}': {}", s_.resume, e.what());
@@ -154,8 +159,9 @@ class Run {
             fail(Exit::usage, "the model '{}' has {} {}, the command line says {}", s_.resume, key, saved, value);
       log::info("resumed '{}' after {} steps", s_.resume, trainer_->steps());
     }
-    if (context_.threads() > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, context_.threads());
-    log::info("{} parameters", trainer_->model().params().count());
+    const std::size_t workers = context_.threads() * ranks_.size();
+    if (workers > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, workers);
+    log::info("{} parameters; products: {}", trainer_->model().params().count(), nn::product_backend(config.precision));
     doing_.clear();
   }
 
@@ -167,7 +173,7 @@ class Run {
     }
   }
 
-  void collect(stage::Reader& reader, train::Events& events) {
+  void collect(train::Input& reader, train::Events& events) {
     doing_ = fmt::format("while reading the events of '{}'", reader.where());
     while (const auto batch = reader.next()) {
       context_.stop_if_asked();
@@ -179,7 +185,7 @@ class Run {
     doing_.clear();
   }
 
-  void find_rate(stage::Reader& reader) {
+  void find_rate(train::Input& reader) {
     train::Events events(s_.types);
     collect(reader, events);
     models::RateSearch search;
@@ -189,6 +195,7 @@ class Run {
       context_.progress().add(trainer_->training_events() / trainer_->steps_per_epoch(), 0);
       context_.progress().metric({{"rate", trial.rate}, {"loss", trial.loss}, {"smoothed_loss", trial.smoothed}});
     });
+    if (!first()) return;
     fmt::print("{:>10} {:>10} {:>10}\n", "rate", "loss", "smoothed");
     const std::size_t n = table.trials.size(), every = std::max<std::size_t>(1, search.steps / 40);
     for (std::size_t i = 0; i < n; i += every) fmt::print("{:10.2e} {:10.4f} {:10.4f}\n", table.trials[i].rate, table.trials[i].loss, table.trials[i].smoothed);
@@ -198,7 +205,7 @@ class Run {
   }
 
   // Many epochs over events in memory.
-  void repeat(stage::Reader& reader) {
+  void repeat(train::Input& reader) {
     train::Events events(s_.types);
     collect(reader, events);
     log::info("{} events to train on, {} to validate with, {} steps an epoch", trainer_->training_events(), trainer_->validation_events(),
@@ -214,7 +221,7 @@ class Run {
   }
 
   // One pass: every event is seen once and forgotten, except those for validation.
-  void stream(stage::Reader& reader) {
+  void stream(train::Input& reader) {
     constexpr std::size_t most_kept = 20'000;
     const Rng split(context_.seed(), "validation");
     train::Events events(s_.types), kept(s_.types);
@@ -297,17 +304,28 @@ class Run {
   }
 
   void after_step() {
-    const bool asked = signals::pending() != 0;
+    // The ranks stop after the same step, whichever of them was asked.
+    int asked = signals::pending();
+    if (ranks_.size() > 1) asked = std::ranges::max(ranks_.gather(asked));
     const bool due = s_.checkpoint_every > 0 && trainer_->steps() % static_cast<std::uint64_t>(s_.checkpoint_every) == 0;
-    if (asked || due) train::save(checkpoint_, true, trainer_->state(), facts_);
+    if (asked != 0 || due) save(checkpoint_, true);
     // A signal that comes after `asked` was read waits for the next step: nothing stops without a checkpoint.
-    if (!asked) return;
+    if (asked == 0) return;
+    ranks_.barrier();
     log::warn("stopped after {} steps; go on with --resume {}", trainer_->steps(), checkpoint_);
-    context_.stop_if_asked();
+    throw Interrupted(asked);
+  }
+
+  bool first() const { return ranks_.rank() == 0; }
+  // All ranks have the same state, which is made sure of; the first writes it.
+  void save(const std::string& path, bool force) {
+    trainer_->check_ranks();
+    if (first()) train::save(path, force, trainer_->state(), facts_);
   }
 
   void finish() {
-    train::save(s_.save, context_.force(), trainer_->state(), facts_);
+    save(s_.save, context_.force());
+    if (!first()) return;
     std::error_code ignored;
     if (s_.checkpoint_every > 0 || s_.resume == checkpoint_) std::filesystem::remove(checkpoint_, ignored);
     const double entropy = trainer_->unigram_entropy();
@@ -322,6 +340,7 @@ class Run {
 
   const Settings& s_;
   stage::Context& context_;
+  dist::Communicator& ranks_;
   std::string checkpoint_;
   std::string doing_;  // what memory is needed for; empty: steps
   train::ModelFacts facts_;
@@ -363,6 +382,8 @@ int main(int argc, char** argv) {
                  "PATTERN:SETTING,… for parameters whose name matches: rate=X (factor), decay=X, warmup=N, freeze, freeze=FRACTION of the layers; repeated");
   program.option("--clip", s.clip, "Largest norm of the gradient; 0: no limit").range(0, 1e9);
   program.option("--decay", s.decay, "Weight decay of the matrices").range(0, 10);
+  program.option("--precision", s.precision, "Of matrix products: bf16 rounds their factors and sums in f32; weights and all else stay f32")
+      .one_of({"f32", "bf16"});
   program.option("--ema", s.ema, "Average the weights: share of the old average kept each step, e.g. 0.999; 0: no average").range(0, 0.999999);
   program.option("--validation", s.validation, "Fraction of the events that is not trained on but measures the loss").range(0, 0.99);
   program.option("--patience", s.patience, "Stop after so many epochs without a better validation loss; 0: never").range(0, 1e9);
@@ -384,5 +405,15 @@ int main(int argc, char** argv) {
   program.note("Order",
                "From a file every epoch has its own order. A pipe is learned in the order of the stream: bl-shuffle mixes it. Weights of events are not used.");
   program.note("Signals", "SIGTERM and SIGINT save a checkpoint after the current step and end with 128 + signal.");
-  return program.run(argc, argv, [&](stage::Context& context) { Run(s, context).run(); });
+  program.note("Ranks",
+               "mpirun -n 4 bl-train … divides each batch among four processes, on one machine or several; the result has the same bits as that of one. Rank 0 "
+               "reads the input and writes all files; --resume must be readable by all. When a rank dies the job ends: go on with --resume.");
+  try {
+    const auto job = dist::join();
+    program.member(job->rank());
+    return job->leave(program.run(argc, argv, [&](stage::Context& context) { Run(s, context, *job).run(); }));
+  } catch (const Error& e) {
+    std::fprintf(stderr, "bl-train: error: %s\n", e.what());
+    return static_cast<int>(e.code());
+  }
 }
