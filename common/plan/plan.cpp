@@ -189,8 +189,8 @@ class Planner {
     for (const auto& [key, value, line] : stage.options) {
       const OptionInfo* option = node.info.find(key);
       if (!option) {
-        complain(node, line, fmt::format("{} has no option '{}'{}", node.info.name, key, [&] {
-                   const auto hint = did_you_mean(key, known);
+        complain(node, line, fmt::format("{} has no option '{}'{}", node.info.name, key, [&, &name = key] {
+                   const auto hint = did_you_mean(name, known);
                    return hint.empty() ? fmt::format("; see {} --help", node.info.name) : hint;
                  }()));
         continue;
@@ -434,7 +434,7 @@ class Planner {
 
   // --- cutting -------------------------------------------------------------------------------------------------------
 
-  static std::string with_options(std::string endpoint, const std::string& options) {
+  static std::string with_options(const std::string& endpoint, const std::string& options) {
     return options.empty() ? endpoint : endpoint + (endpoint.find('?') == std::string::npos ? "?" : "&") + options;
   }
 
@@ -489,7 +489,7 @@ class Planner {
     p.out = n.out;
     if (n.stream_out) p.out = n.stream_out->via == Via::pipe ? "pipe:" + n.stream_out->name : socket(*n.stream_out, worker, true);
     p.stdout_file = n.stdout_file;
-    if (n.info.find("force")) p.other_args.push_back("--force");  // whether to run at all is decided before
+    if (n.info.find("force")) p.other_args.emplace_back("--force");  // whether to run at all is decided before
     if (p.metrics.empty() && n.info.find("metrics")) p.metrics = "run:";
     p.prints = n.info.writes.empty() || (!p.out.empty() && p.out.substr(0, 5) != "pipe:");
     return p;
@@ -499,7 +499,7 @@ class Planner {
   void quieten(Segment& segment) {
     if (segment.processes.size() < 2) return;
     for (auto& p : segment.processes)
-      if (node(p.stage)->info.find("quiet") && !contains(p.other_args, "--quiet")) p.other_args.push_back("--quiet");
+      if (node(p.stage)->info.find("quiet") && !contains(p.other_args, "--quiet")) p.other_args.emplace_back("--quiet");
   }
 
   void cut(Plan& plan) {
