@@ -16,7 +16,7 @@ Buffer::Buffer(std::size_t size) : size_(size), owned_(true) {
   void* p = std::malloc((size + kAlign - 1) / kAlign * kAlign + kAlign);
   if (p == nullptr) throw std::bad_alloc();
   owner_ = std::shared_ptr<void>(p, &std::free);
-  data_ = reinterpret_cast<const std::byte*>((reinterpret_cast<std::uintptr_t>(p) + kAlign - 1) / kAlign * kAlign);
+  data_ = static_cast<const std::byte*>(p) + (kAlign - reinterpret_cast<std::uintptr_t>(p) % kAlign) % kAlign;
 }
 
 Buffer::Buffer(const void* data, std::size_t size) : Buffer(size) {

@@ -18,7 +18,7 @@ constexpr std::array<std::uint64_t, 13> poisson_table() {
   for (std::size_t k = 0; k < table.size(); ++k) {
     if (k > 0) term /= static_cast<double>(k);
     sum += term;
-    table[k] = static_cast<std::uint64_t>(sum * 4294967296.0 + 0.5);
+    table[k] = static_cast<std::uint64_t>(sum * 4294967296.0 + 0.5);  // NOLINT(bugprone-incorrect-roundings): lround is not constexpr, and sum > 0
   }
   return table;
 }

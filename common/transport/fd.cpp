@@ -195,7 +195,7 @@ class ConcatSource : public Source {
   wire::Frame hello_;
 };
 
-class FdSink : public Sink {
+class FdSink final : public Sink {
  public:
   // Standard output.
   FdSink(int fd, std::string name) : fd_(fd), pipe_(is_pipe(fd)) {

@@ -80,7 +80,7 @@ bool number_at(const char*& p, const char* end, double& value) {
     scale += down ? -exponent : exponent;
   }
   if (simple && scale >= -22 && scale <= 22) {
-    const double m = static_cast<double>(mantissa);
+    const auto m = static_cast<double>(mantissa);
     value = scale < 0 ? m / kPowers[-scale] : m * kPowers[scale];
     if (negative) value = -value;
     p = q;
@@ -211,7 +211,6 @@ void Parser::object(const char* begin, const char* end, std::size_t number, Even
     if (p <= end) {
       const char* stop = find(p, end, ',');
       if (stop > p && !parse(p, stop, btag)) fault("btag", quoted(p, stop) + " is not a number");
-      p = stop + 1;
     }
     o.charge = static_cast<int>(charge);
     if (o.charge != charge) fault("charge", fmt::format("{} is not a whole number", charge));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
+#include <span>
 
 #include "base/error.hpp"
 #include "stats/histogram.hpp"
@@ -133,8 +134,8 @@ void comparison_text(std::string& out, const std::vector<stats::ComparisonRow>& 
   const auto side = [](const stats::ComparisonRow& r) { return std::string(stats::name_of(r.side)); };
   std::vector<std::string> head{"signal", "score", "like signal", "AUC"};
   for (const auto& p : rows[0].points) head.push_back(fmt::format("at {:g}", p.limit));
-  head.push_back("max SIC");
-  head.push_back("KS");
+  head.emplace_back("max SIC");
+  head.emplace_back("KS");
   Table table(head, 3);
   bool coarse = false;
   for (const auto& r : rows) {
@@ -215,13 +216,14 @@ Report make_report(const Events& events, const std::optional<Truth>& truth, cons
   Report report;
   report.control = control;
   report.threshold = threshold;
-  const std::vector<double>* score = events.find(threshold.score);
-  check(score != nullptr || events.size() == 0, "the fitted score was looked up before");
+  const std::vector<double>* found = events.find(threshold.score);
+  check(found != nullptr || events.size() == 0, "the fitted score was looked up before");
+  const std::span<const double> score = found ? std::span<const double>(*found) : std::span<const double>();
 
   YieldCounter all;
   std::vector<YieldCounter> processes(events.processes.size());
   for (std::uint32_t i = 0; i < events.size(); ++i) {
-    const bool pass = stats::selects(threshold.side, threshold.threshold, (*score)[i]);
+    const bool pass = stats::selects(threshold.side, threshold.threshold, score[i]);
     const double w = threshold.weighted ? events.weight[i] : 1;
     all.add(pass, w);
     processes[events.process[i]].add(pass, w);
@@ -229,10 +231,10 @@ Report make_report(const Events& events, const std::optional<Truth>& truth, cons
   }
   report.all = all.result("all events", Role::other, &threshold.background);
   const double sign = threshold.side == stats::Side::low ? 1 : -1;
-  std::stable_sort(report.anomalies.begin(), report.anomalies.end(), [&](std::uint32_t a, std::uint32_t b) { return sign * (*score)[a] < sign * (*score)[b]; });
+  std::stable_sort(report.anomalies.begin(), report.anomalies.end(), [&](std::uint32_t a, std::uint32_t b) { return sign * score[a] < sign * score[b]; });
   if (events.size() == 0) return report;
   if (!truth) {
-    report.notes.push_back("the region does not say what its events are (no labels, no known process): counts and list only");
+    report.notes.emplace_back("the region does not say what its events are (no labels, no known process): counts and list only");
     return report;
   }
 
@@ -265,6 +267,7 @@ Report make_report(const Events& events, const std::optional<Truth>& truth, cons
     for (std::size_t s = 0; s < events.scores.size(); ++s)
       if (events.scores[s].name != threshold.score && events.scores[s].trivial == trivial) add_score(s);
   std::vector<stats::NamedSignal> named;
+  named.reserve(each.size() + 1);
   for (const auto& s : each) named.push_back({s.name, s.cls});
   if (each.size() > 1) named.push_back({kAllSignals, cls});
   stats::ComparisonOptions comparison;
@@ -274,8 +277,8 @@ Report make_report(const Events& events, const std::optional<Truth>& truth, cons
   const std::vector<double>* multiplicity = events.find("n_objects");
   report.comparison = stats::compare(scores, named, weights(events, threshold.weighted),
                                      multiplicity ? std::span<const double>(*multiplicity) : std::span<const double>(), comparison, rng, pool);
-  if (!multiplicity) report.notes.push_back("the stream has no column n_objects: no bins of multiplicity");
-  if (each.empty()) report.notes.push_back("the region has no event that is known to be signal: no AUC");
+  if (!multiplicity) report.notes.emplace_back("the stream has no column n_objects: no bins of multiplicity");
+  if (each.empty()) report.notes.emplace_back("the region has no event that is known to be signal: no AUC");
 
   for (const auto& s : named) {
     Purity purity;
@@ -395,7 +398,7 @@ std::string to_text(const Report& r, const Events& events, std::size_t top) {
     if (const auto* v = events.find(name)) {
       if (name == t.score) continue;
       extra.push_back(v);
-      head.push_back(name);
+      head.emplace_back(name);
     }
   Table table(head, 0);
   const std::size_t n = std::min(top, r.anomalies.size());

@@ -81,12 +81,11 @@ HWY_INLINE void product(D d, std::size_t rows, std::size_t columns, Left<T> a, c
     constexpr std::size_t R = decltype(count)::value;
     const auto [from, to] = bounds(i, R);
     strip<R>(d, to - from, columns, Left<T>{a.p + i * a.row + from * a.column, a.row, a.column}, b + from * ldb, ldb, c + i * ldc, ldc, accumulate);
-    i += R;
   };
   if (narrow)
-    while (i + 8 <= rows) run(std::integral_constant<std::size_t, 8>{});
-  while (i + 4 <= rows) run(std::integral_constant<std::size_t, 4>{});
-  if (i + 2 <= rows) run(std::integral_constant<std::size_t, 2>{});
+    for (; i + 8 <= rows; i += 8) run(std::integral_constant<std::size_t, 8>{});
+  for (; i + 4 <= rows; i += 4) run(std::integral_constant<std::size_t, 4>{});
+  for (; i + 2 <= rows; i += 2) run(std::integral_constant<std::size_t, 2>{});
   if (i < rows) run(std::integral_constant<std::size_t, 1>{});
 }
 
