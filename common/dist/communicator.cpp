@@ -47,7 +47,7 @@ std::string Communicator::broadcast(std::string text) {
 void Communicator::gather(void* all, std::span<const std::size_t> bytes) {
   bl::check(bytes.size() == size(), "gather() needs a size of every rank");
   if (size() == 1) return;
-  std::byte* const start = static_cast<std::byte*>(all);
+  auto* const start = static_cast<std::byte*>(all);
   const std::byte* mine = start;
   for (std::size_t r = 0; r < rank(); ++r) mine += bytes[r];
   sends_.clear();

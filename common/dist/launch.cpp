@@ -12,10 +12,10 @@
 #ifdef BEAMLINE_HAVE_MPI
 #include <mpi.h>
 #include <sched.h>
-#include <time.h>
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <optional>
 #include <vector>
 #endif

@@ -44,7 +44,7 @@ struct Selection::State {
   mu::Parser parser;
 };
 
-Selection::Selection(std::string expression, std::vector<std::string> variables) : state_(std::make_unique<State>()) {
+Selection::Selection(std::string_view expression, std::vector<std::string> variables) : state_(std::make_unique<State>()) {
   State& s = *state_;
   s.expression = trimmed(expression);
   if (s.expression.empty()) fail(Exit::usage, "a selection is empty: give an expression such as \"n_jets >= 4\", or leave it out");

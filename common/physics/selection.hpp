@@ -14,7 +14,7 @@ class Selection {
  public:
   // `variables`: the known names. Throws Exit::usage, with the expression and what is wrong: a syntax error with its
   // position, an unknown variable with the known ones, an assignment.
-  Selection(std::string expression, std::vector<std::string> variables);
+  Selection(std::string_view expression, std::vector<std::string> variables);
   ~Selection();
   Selection(Selection&&) noexcept;
   Selection& operator=(Selection&&) noexcept;

@@ -37,7 +37,7 @@ struct Step {
   bool fitted = true;
 
   void fit(std::span<const double> values);  // sorts a copy
-  double forward(double x) const;            // throws Exit::input "log takes values above 0, not -3"
+  double forward(double v) const;            // throws Exit::input "log takes values above 0, not -3"
   double inverse(double y) const;
 };
 

@@ -57,7 +57,7 @@ double wrap_phi(double phi) {
 
 float wrap_phi(float phi) {
   if (phi >= -kPiFloat && phi <= kPiFloat) return phi;
-  const float wrapped = static_cast<float>(std::remainder(static_cast<double>(phi), 2 * kPi));
+  const auto wrapped = static_cast<float>(std::remainder(static_cast<double>(phi), 2 * kPi));
   return std::fmin(std::fmax(wrapped, -kPiFloat), kPiFloat);
 }
 

@@ -33,7 +33,7 @@ class HashCache {
       used_[file] = *entry;
       return entry->value("hash", "");
     }
-    const auto hash = hex(hash_file(file));
+    auto hash = hex(hash_file(file));
     used_[file] = {{"mark", mark}, {"hash", hash}};
     return hash;
   }

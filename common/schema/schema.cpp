@@ -96,6 +96,7 @@ std::vector<const Schema*> all() {
     return parsed;
   }();
   std::vector<const Schema*> out;
+  out.reserve(schemas.size());
   for (const auto& s : schemas) out.push_back(s.get());
   return out;
 }

@@ -115,6 +115,7 @@ Pool& Context::pool() {
   return *impl_.pool;
 }
 Progress& Context::progress() { return *impl_.progress; }
+// NOLINTNEXTLINE(readability-convert-member-functions-to-static): a stage asks its context, whatever that looks at
 void Context::stop_if_asked() const { signals::throw_if_pending(); }
 void Context::depends_on(const std::string& path) { impl_.dependencies[path] = hex(hash_file(path)); }
 
@@ -174,11 +175,11 @@ std::unique_ptr<Reader> Context::open_reader(const std::string& endpoint, const 
   return std::make_unique<Reader>(std::move(r));
 }
 
-std::unique_ptr<Writer> Context::open_writer(std::string_view schema, const Reader* from, nlohmann::json meta) {
-  return open_writer_to(out(), schema, from, std::move(meta));
+std::unique_ptr<Writer> Context::open_writer(std::string_view schema, const Reader* from, const nlohmann::json& meta) {
+  return open_writer_to(out(), schema, from, meta);
 }
 
-std::unique_ptr<Writer> Context::open_writer_to(const std::string& endpoint, std::string_view schema, const Reader* from, nlohmann::json meta) {
+std::unique_ptr<Writer> Context::open_writer_to(const std::string& endpoint, std::string_view schema, const Reader* from, const nlohmann::json& meta) {
   auto w = std::make_unique<Writer::Impl>();
   w->schema = &schema::get(schema);
   w->sink = transport::open_sink(endpoint, {force()});
@@ -203,8 +204,8 @@ std::unique_ptr<Writer> Context::open_writer_to(const std::string& endpoint, std
   return std::make_unique<Writer>(std::move(w));
 }
 
-void Context::produce(std::string_view schema, nlohmann::json meta, const std::function<std::optional<Batch>()>& next) {
-  const auto writer = open_writer(schema, nullptr, std::move(meta));
+void Context::produce(std::string_view schema, const nlohmann::json& meta, const std::function<std::optional<Batch>()>& next) {
+  const auto writer = open_writer(schema, nullptr, meta);
   std::uint64_t seq = 0;
   while (writer->wanted()) {
     stop_if_asked();

@@ -88,13 +88,13 @@ class Context {
   std::unique_ptr<Reader> open_reader(const std::string& endpoint, const std::vector<std::string>& schemas);
   // --out. `from`: the HELLO of the input (its history and metadata are carried on), or nullptr at a source.
   // meta: merged over the input's metadata.
-  std::unique_ptr<Writer> open_writer(std::string_view schema, const Reader* from, nlohmann::json meta = nlohmann::json::object());
+  std::unique_ptr<Writer> open_writer(std::string_view schema, const Reader* from, const nlohmann::json& meta = nlohmann::json::object());
   std::unique_ptr<Writer> open_writer_to(const std::string& endpoint, std::string_view schema, const Reader* from,
-                                         nlohmann::json meta = nlohmann::json::object());
+                                         const nlohmann::json& meta = nlohmann::json::object());
 
   // Shapes
   // next: the next batch (seq is set here), or nullopt at the end.
-  void produce(std::string_view schema, nlohmann::json meta, const std::function<std::optional<Batch>()>& next);
+  void produce(std::string_view schema, const nlohmann::json& meta, const std::function<std::optional<Batch>()>& next);
   // kernel: one batch in, one out, same seq; called from several threads at once when --threads > 1 (must not share
   // mutable state). meta: called once with the input's HELLO, returns what to merge into the metadata; may throw.
   void transform(std::string_view schema, const std::function<Batch(Batch)>& kernel, const std::function<nlohmann::json(const wire::Hello&)>& meta = nullptr);

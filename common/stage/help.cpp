@@ -51,6 +51,7 @@ std::string quote(const std::string& text) {
 
 std::string list(const std::vector<std::string>& items) {
   std::vector<std::string> quoted;
+  quoted.reserve(items.size());
   for (const auto& i : items) quoted.push_back(quote(i));
   return "[" + join(quoted, ", ") + "]";
 }

@@ -103,7 +103,7 @@ struct Cut {
 };
 // The objective at point k; s_sqrt_b and sic are NaN with fewer than `min_background` selected background events, where
 // a ratio to the square root of a fluctuation means nothing.
-double objective_at(const RocCurve& curve, std::size_t point, Objective objective, double min_background);
+double objective_at(const RocCurve& curve, std::size_t k, Objective objective, double min_background);
 // The best cut, the tighter one of equals; for background_efficiency the loosest one with background efficiency <=
 // argument, also where no signal is known. nullopt when none qualifies.
 std::optional<Cut> best_cut(const RocCurve& curve, Objective objective, double argument, double min_background);

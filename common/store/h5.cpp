@@ -680,6 +680,7 @@ void Output::write_text(std::string_view name, const std::vector<std::string>& t
   const Id dataset(H5Dcreate2(state_->file, std::string(name).c_str(), type, space, state_->link, create, H5P_DEFAULT), H5Dclose);
   if (!dataset.valid()) state_->failed(name);
   std::vector<const char*> raw;
+  raw.reserve(texts.size());
   for (const auto& text : texts) raw.push_back(text.c_str());
   if (count > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, raw.data()) < 0) state_->failed(name);
 }

@@ -82,7 +82,7 @@ bool send(zmq::socket_t& socket, const std::string* identity, const HeaderBytes&
       auto owner = std::make_unique<Buffer>(body);
       zmq::message_t message(
           const_cast<std::byte*>(owner->data()), owner->size(), [](void*, void* hint) { delete static_cast<Buffer*>(hint); }, owner.get());
-      owner.release();
+      static_cast<void>(owner.release());  // the message frees it
       if (!socket.send(message, flags::dontwait)) return false;
     }
     return true;
@@ -145,7 +145,7 @@ bool receive(zmq::socket_t& socket, bool with_identity, Message& message, const 
 }
 
 Buffer take(zmq::message_t&& body) {
-  if (body.size() == 0) return Buffer();
+  if (body.empty()) return {};
   auto owner = std::make_shared<zmq::message_t>(std::move(body));
   const auto* data = owner->data<std::byte>();
   const auto size = owner->size();

@@ -1,6 +1,5 @@
 // The producer's end of a link: a ROUTER that binds. Numbers in brackets are sentences of PROTOCOL.md.
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -9,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <condition_variable>
+#include <csignal>
 #include <cstring>
 #include <deque>
 #include <set>
@@ -230,7 +230,7 @@ class ZmqSink final : public Sink {
       const std::lock_guard lock(mutex_);
       acked.swap(acked_box_);
       if (stop_box_) stopped_ = true;
-      if (!stopped_ && error_) throw *error_;
+      if (!stopped_ && error_) throw Error(*error_);
     }
     if (acknowledged_)
       for (const auto seq : acked) acknowledged_(stream_, seq);

@@ -1,9 +1,8 @@
 // The consumer's end of a stream: one DEALER for each producer. Numbers in brackets are sentences of PROTOCOL.md.
-#include <signal.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <condition_variable>
+#include <csignal>
 #include <deque>
 #include <thread>
 
@@ -55,7 +54,7 @@ class ZmqSource final : public Source {
       if (relayed_ && relayed_->drain && !relayed_->drain()) stop();
       std::unique_lock lock(mutex_);
       if (stop_) return std::nullopt;
-      if (error_) throw *error_;
+      if (error_) throw Error(*error_);
       if (!ready_.empty()) {
         Frame frame = std::move(ready_.front());
         ready_.pop_front();
@@ -317,7 +316,7 @@ class ZmqSource final : public Source {
     return send(l.socket, nullptr, f);
   }
 
-  void new_session(Link& l) {
+  static void new_session(Link& l) {
     l.state = Link::State::opening;
     l.nonce = random_id();
     l.tried = {};
@@ -432,7 +431,7 @@ class ZmqSource final : public Source {
     sharing(l, h.flags);
   }
 
-  Frame frame_of(const Header& h, Buffer body) {
+  static Frame frame_of(const Header& h, Buffer body) {
     Frame f{h.kind, 0, h.stream, h.seq, h.schema, h.count, std::move(body)};
     if (h.kind == Kind::hello) f.seq = f.count = 0;
     return f;

@@ -17,7 +17,7 @@ using store::Kind;
 // The loop that the layouts share: `add` fills one event of the block that `load` brought.
 class Hdf5Reader : public Reader {
  public:
-  Hdf5Reader(const std::string& path, Format format, const ReadOptions& options, Bad& bad) : file_(path), format_(format), options_(options), bad_(bad) {}
+  Hdf5Reader(const std::string& path, Format format, ReadOptions options, Bad& bad) : file_(path), format_(format), options_(std::move(options)), bad_(bad) {}
 
   Events::Layout layout() const override { return layout_; }
 
@@ -355,7 +355,7 @@ class JaggedReader : public Hdf5Reader {
   }
   // A flat column: its length is known from the first one.
   std::string entry(std::initializer_list<const char*> names) {
-    const std::string name = first_of(names);
+    std::string name = first_of(names);
     if (name.empty()) return name;
     const auto info = file_.info(name);
     if (entries_ == 0 && entry_name_.empty()) entries_ = info.rows(), entry_name_ = name;
@@ -364,7 +364,7 @@ class JaggedReader : public Hdf5Reader {
     return name;
   }
   std::string per_event(std::initializer_list<const char*> names) {
-    const std::string name = first_of(names);
+    std::string name = first_of(names);
     if (!name.empty()) need_rows(name, total_);
     return name;
   }

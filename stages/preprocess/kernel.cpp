@@ -293,7 +293,7 @@ void Kernel::add_features(Batch& batch, const std::string& where) const {
         const auto y = feature.chain.forward(values[i]);
         for (std::size_t k = 0; k < names.size(); ++k) out[k][i] = static_cast<float>(y[k]);
       } catch (const Error& error) {
-        std::uint32_t e = static_cast<std::uint32_t>(i);
+        auto e = static_cast<std::uint32_t>(i);
         if (!feature.global) {
           const auto offsets = batch.get<std::uint32_t>(dim_ + "_offsets");
           e = static_cast<std::uint32_t>(std::upper_bound(offsets.begin(), offsets.end(), static_cast<std::uint32_t>(i)) - offsets.begin()) - 1;

@@ -59,7 +59,7 @@ class Kernel {
 class Fitter {
  public:
   Fitter(const Recipe& recipe, const Rng& rng);
-  void add(const Batch& prepared, const Kernel& kernel);
+  void add(const Batch& batch, const Kernel& kernel);  // prepared by the kernel
   // Fits every chain that needs it. Throws Exit::input when there was no training event.
   void fit(Recipe& recipe);
   std::uint64_t events() const { return events_; }

@@ -83,7 +83,7 @@ class Job {
   void invert_stream();
   json meta(const json& inputs) const;
   void fitted(Fitter& fitter, const std::string& source);
-  void need_selected(const Kernel& kernel) const;
+  static void need_selected(const Kernel& kernel);
 
   stage::Context& context_;
   const Options& options_;
@@ -106,7 +106,7 @@ Job::Job(stage::Context& context, const Options& options) : context_(context), o
   if (!options.btag_cut.empty()) read_.btag_cut = number<double>("--btag-cut", options.btag_cut, "a number");
 
   std::vector<std::string> inputs = context.inputs();
-  if (inputs.empty()) inputs.push_back("-");
+  if (inputs.empty()) inputs.emplace_back("-");
   if (std::all_of(inputs.begin(), inputs.end(), is_socket)) inputs = {joined(inputs)};  // several writers of one stream
   for (const auto& path : inputs) {
     Source source{path, Format::stream};
@@ -152,8 +152,8 @@ std::vector<std::unique_ptr<Reader>> Job::open_all(Bad& bad) {
 
 void Job::for_each_batch(std::vector<std::unique_ptr<Reader>>& readers, const std::function<bool(Batch)>& each) {
   std::uint64_t index = 0;
-  for (std::size_t i = 0; i < readers.size(); ++i) {
-    while (auto batch = readers[i]->next()) {
+  for (auto& reader : readers) {
+    while (auto batch = reader->next()) {
       context_.stop_if_asked();
       std::vector<std::uint64_t> indices(batch->events);
       for (auto& entry : indices) entry = index++;
@@ -161,7 +161,7 @@ void Job::for_each_batch(std::vector<std::unique_ptr<Reader>>& readers, const st
       if (label_ && !batch->has("label")) batch->set("label", {"event"}, std::vector<std::int32_t>(batch->events, -1));
       if (!each(std::move(*batch))) return;
     }
-    readers[i].reset();  // closes the file
+    reader.reset();  // closes the file
   }
 }
 
@@ -179,7 +179,7 @@ void Job::fitted(Fitter& fitter, const std::string& source) {
   if (!options_.save.empty()) save_transforms(recipe_, options_.save, fitter.events(), context_.force());
 }
 
-void Job::need_selected(const Kernel& kernel) const {
+void Job::need_selected(const Kernel& kernel) {
   if (kernel.selected() == 0 && kernel.read() > 0) fail(Exit::input, "no event is left: {}; loosen the cuts or give other input", kernel.report());
 }
 

@@ -48,7 +48,7 @@ Model from_state(const models::State& state, const nlohmann::json& tokenizer, co
   const auto* counts = array == nullptr ? nullptr : std::get_if<std::vector<std::int64_t>>(&array->values);
   if (counts == nullptr || counts->size() != vocabulary)
     fail(Exit::input, "'{}' does not hold the frequencies of its {} tokens in training: train it again", path, vocabulary);
-  double total = static_cast<double>(vocabulary);
+  auto total = static_cast<double>(vocabulary);
   for (const std::int64_t n : *counts) {
     if (n < 0) fail(Exit::input, "'{}' holds a negative number of tokens, {}: it is damaged", path, n);
     total += static_cast<double>(n);

@@ -72,7 +72,7 @@ models::Examples examples_of(const Batch& batch, bool types) {
 std::vector<std::string> names(const Model& model) {
   std::vector<std::string> list;
   for (const Definition& d : kDefinitions)
-    if (model.event_level || std::string_view(d.name) != "counts_mean_logp") list.push_back(d.name);
+    if (model.event_level || std::string_view(d.name) != "counts_mean_logp") list.emplace_back(d.name);
   return list;
 }
 

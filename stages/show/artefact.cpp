@@ -12,7 +12,7 @@ nlohmann::json attribute(const store::Input& file, const std::string& object, co
   try {
     const std::string text = file.text_attribute(object, name);
     if (!text.empty() && (text.front() == '{' || text.front() == '[')) {
-      const auto parsed = nlohmann::json::parse(text, nullptr, false);
+      auto parsed = nlohmann::json::parse(text, nullptr, false);
       if (!parsed.is_discarded()) return parsed;
     }
     return text;

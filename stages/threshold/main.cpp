@@ -165,7 +165,7 @@ void run_apply(const Settings& s, stage::Context& context) {
       make_report(events, truth, threshold, false, {static_cast<std::size_t>(s.replicas), static_cast<std::size_t>(s.bins)}, context.rng(), context.pool());
   report.notes.insert(report.notes.begin(), notes.begin(), notes.end());
   if (digest.events > 0 && digest.text() == threshold.digest) {
-    report.notes.push_back("these are the events that the threshold was fitted on: every figure is too good");
+    report.notes.emplace_back("these are the events that the threshold was fitted on: every figure is too good");
     log::warn("{}", report.notes.back());
   }
   save_report(s, report, events, context);
