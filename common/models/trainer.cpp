@@ -520,7 +520,7 @@ struct Trainer::Impl {
     put(s, "training/values", params.values());
     auto& o = const_cast<nn::Optimizer<float>&>(optimizer);
     put(s, "training/moment1", o.moment1());
-    put(s, "training/moment2", o.moment2());
+    if (!o.moment2().empty()) put(s, "training/moment2", o.moment2());
     if (average.size() > 0) put(s, "training/average", {average.data(), average.size()});
     if (best.size() > 0) put(s, "training/best", {best.data(), best.size()});
     s.arrays.push_back({"training/target_counts", {counts.size()}, counts});
@@ -559,7 +559,7 @@ struct Trainer::Impl {
     };
     copy("training/values", params.values().data());
     copy("training/moment1", optimizer.moment1().data());
-    copy("training/moment2", optimizer.moment2().data());
+    if (!optimizer.moment2().empty()) copy("training/moment2", optimizer.moment2().data());
     if (config.ema > 0) copy("training/average", average.data());
     if (s.find("training/best") != nullptr) {
       best = nn::Aligned<float>(params.size());

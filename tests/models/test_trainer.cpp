@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "allocations.hpp"
@@ -123,6 +124,215 @@ TEST(Trainer, resume_gives_the_bits_of_a_run_without_interruption) {
   }
 }
 
+// Every optimiser, schedule and group setting: what a checkpoint must bring back to the bit.
+std::map<std::string, TrainerConfig> variants() {
+  std::map<std::string, TrainerConfig> all;
+  const auto groups = [](const std::string& text) { return nn::parse_groups(std::span(&text, 1)); };
+  all["lion"] = small_training();
+  all["lion"].optimizer = nn::OptimizerConfig::Kind::lion;
+  all["lion"].rate = 3e-4;
+  all["lion"].schedule = nn::Schedule::Kind::one_cycle;
+  all["lion"].warmup = 0;
+  all["sgd"] = small_training();
+  all["sgd"].optimizer = nn::OptimizerConfig::Kind::sgd;
+  all["sgd"].nesterov = true;
+  all["sgd"].rate = 0.1;
+  all["sgd"].schedule = nn::Schedule::Kind::inverse_sqrt;
+  all["sgd"].batch = 32;
+  all["sgd"].accumulate = 2;
+  all["groups"] = small_training();
+  all["groups"].ema = 0;
+  all["groups"].beta2 = 0.95;
+  all["groups"].groups = groups("encoder/*:rate=0.5,decay=0,warmup=9,freeze=0.5");
+  return all;
+}
+
+TEST(Trainer, resume_gives_the_same_bits_with_every_optimiser_and_schedule) {
+  const Examples data = make_events(400, 2);
+  Pool two(2), one(1);
+  for (const auto& [name, config] : variants()) {
+    Trainer whole(small_config(), config, two);
+    whole.attach(data, one_hidden(data, 3));
+    while (whole.advance()) {
+    }
+    for (const int stop : {3, 8}) {
+      Trainer before(small_config(), config, one);
+      before.attach(data, one_hidden(data, 3));
+      for (int i = 0; i < stop; ++i) before.advance();
+      Trainer after(before.state(), config, two);
+      after.attach(data, one_hidden(data, 3));
+      while (after.advance()) {
+      }
+      EXPECT_EQ(digest(after.state()), digest(whole.state())) << name << ", stopped after " << stop;
+    }
+    // and every setting of it is one that the bits depend on
+    const State state = whole.state();
+    try {
+      const Trainer refused(state, small_training(), one);
+      ADD_FAILURE() << name << " was resumed with other settings";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Exit::usage) << e.what();
+    }
+  }
+}
+
+TEST(Trainer, accumulated_batches_are_one_large_batch_to_the_bit) {
+  const Examples data = make_events(400, 2);
+  Pool pool(2);
+  TrainerConfig large = small_training(), several = small_training();
+  several.batch = 16;
+  several.accumulate = 4;
+  std::vector<std::vector<float>> weights;
+  for (const TrainerConfig& config : {large, several}) {
+    Trainer trainer(small_config(), config, pool);
+    trainer.attach(data, one_hidden(data, 3));
+    while (trainer.advance()) {
+    }
+    EXPECT_EQ(trainer.steps(), 15u);
+    const auto values = trainer.model().params().values();
+    weights.emplace_back(values.begin(), values.end());
+  }
+  EXPECT_EQ(weights[0], weights[1]);
+}
+
+TEST(Trainer, frozen_layers_stay_and_do_not_count_in_the_norm) {
+  const Examples data = make_events(64, 2);
+  Pool pool(1);
+  TrainerConfig config = small_training();
+  const std::string text = "encoder/*:freeze";
+  config.groups = nn::parse_groups(std::span(&text, 1));
+  Trainer all(small_config(), small_training(), pool), head(small_config(), config, pool);
+  std::vector<std::uint32_t> events(64);
+  std::iota(events.begin(), events.end(), 0u);
+  const auto values = head.model().params().values();
+  const std::vector<float> before(values.begin(), values.end());
+  const StepResult a = all.step(data, events), b = head.step(data, events);
+  EXPECT_EQ(a.loss, b.loss);
+  EXPECT_LT(b.gradient_norm, 0.99 * a.gradient_norm);
+  EXPECT_GT(b.gradient_norm, 0);
+  for (const nn::ParamInfo& p : head.model().params().list()) {
+    const auto now = values.subspan(p.at.offset, p.at.size());
+    EXPECT_EQ(std::equal(now.begin(), now.end(), before.begin() + static_cast<std::ptrdiff_t>(p.at.offset)), p.name.starts_with("encoder/")) << p.name;
+  }
+}
+
+TEST(Trainer, one_cycle_needs_a_number_of_steps) {
+  const Examples data = make_events(64, 2);
+  Pool pool(1);
+  TrainerConfig config = small_training();
+  config.schedule = nn::Schedule::Kind::one_cycle;
+  Trainer trainer(small_config(), config, pool);
+  const std::vector<std::uint32_t> events{0, 1, 2};
+  try {
+    trainer.step(data, events);
+    FAIL() << "one-cycle without a number of steps";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Exit::usage);
+  }
+  config.max_steps = 10;
+  Trainer known(small_config(), config, pool);
+  EXPECT_DOUBLE_EQ(known.step(data, events).rate, (nn::Schedule{config.schedule, config.rate, config.warmup, 10, 0}.at(0)));
+}
+
+TEST(Trainer, the_rate_finder_suggests_a_rate_that_learns_and_changes_nothing) {
+  const Examples data = make_events(1000, 2);
+  Pool pool(2);
+  TrainerConfig config = small_training();
+  config.epochs = 6;
+  config.schedule = nn::Schedule::Kind::constant;
+  Trainer trainer(small_config(), config, pool);
+  trainer.attach(data, one_hidden(data, 3));
+  for (int i = 0; i < 3; ++i) trainer.advance();
+  const std::uint64_t before = digest(trainer.state());
+  std::size_t calls = 0;
+  const RateTable table = trainer.find_rate({}, [&](const RateTrial&) { ++calls; });
+  EXPECT_EQ(digest(trainer.state()), before);
+  EXPECT_EQ(calls, table.trials.size());
+  ASSERT_GT(table.trials.size(), 100u);
+  EXPECT_NEAR(table.trials.front().rate, 1e-7, 1e-12);
+  EXPECT_GT(table.suggested, 3e-5);
+  EXPECT_LT(table.suggested, 0.3);
+  // trained with it the model learns, with a hundredth of it much less
+  const auto reached = [&](double rate) {
+    TrainerConfig c = config;
+    c.rate = rate;
+    Trainer t(small_config(), c, pool);
+    t.attach(data, one_hidden(data, 3));
+    while (t.advance()) {
+    }
+    return t.best_validation();
+  };
+  EXPECT_LT(reached(table.suggested), 0.9 * reached(0.01 * table.suggested));
+  // what comes after it is what would have come without it
+  Trainer other(small_config(), config, pool);
+  other.attach(data, one_hidden(data, 3));
+  while (trainer.advance()) {
+  }
+  while (other.advance()) {
+  }
+  EXPECT_EQ(digest(trainer.state()), digest(other.state()));
+}
+
+TEST(Trainer, the_rate_finder_says_when_nothing_helps) {
+  const Examples data = make_events(200, 2);
+  Pool pool(1);
+  TrainerConfig config = small_training();
+  const std::string text = "encoder/*:freeze";
+  config.groups = nn::parse_groups(std::span(&text, 1));
+  Trainer trainer(small_config(), config, pool);
+  trainer.attach(data);
+  RateSearch none;
+  none.highest = 2e-7;
+  EXPECT_EQ(trainer.find_rate(none).suggested, 0);
+  none.lowest = 1;
+  EXPECT_THROW(trainer.find_rate(none), Error);
+}
+
+TEST(Trainer, a_state_of_another_shape_names_the_array) {
+  const Examples data = make_events(100, 2);
+  Pool pool(1);
+  Trainer trainer(small_config(), small_training(), pool);
+  trainer.attach(data);
+  trainer.advance();
+  const auto message = [&](const State& state) -> std::string {
+    try {
+      const Trainer resumed(state, pool);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Exit::input);
+      return e.what();
+    }
+    return "accepted";
+  };
+  for (const char* name : {"training/values", "training/moment1", "training/moment2", "training/average", "training/target_counts"}) {
+    State state = trainer.state();
+    for (NamedArray& a : state.arrays)
+      if (a.name == name) std::visit([](auto& v) { v.pop_back(); }, a.values);
+    EXPECT_NE(message(state).find("'" + std::string(name) + "'"), std::string::npos) << message(state);
+  }
+  State state = trainer.state();
+  state.texts["model/dim"] = "32";  // another architecture than that of the arrays
+  EXPECT_NE(message(state).find("'training/values' of the model file has"), std::string::npos) << message(state);
+  state = trainer.state();
+  state.texts["training/optimizer"] = "adagrad";
+  EXPECT_NE(message(state).find("'adagrad' is not known"), std::string::npos) << message(state);
+}
+
+TEST(Trainer, a_state_of_the_first_version_is_resumed) {
+  const Examples data = make_events(100, 2);
+  Pool pool(1);
+  TrainerConfig config = small_training();
+  Trainer trainer(small_config(), config, pool);
+  trainer.attach(data);
+  trainer.advance();
+  State state = trainer.state();
+  for (const char* later : {"accumulate", "optimizer", "beta1", "beta2", "momentum", "nesterov", "schedule", "groups"})
+    EXPECT_EQ(state.texts.erase("training/" + std::string(later)), 1u) << later;
+  state.texts["training/cosine"] = "1";
+  EXPECT_EQ(Trainer(state, config, pool).steps(), 1u);
+  state.texts["training/cosine"] = "0";
+  EXPECT_EQ(Trainer(state, pool).config().schedule, nn::Schedule::Kind::constant);
+}
+
 TEST(Trainer, resume_refuses_other_data_and_other_settings) {
   const Examples data = make_events(100, 2), other = make_events(101, 2);
   Pool pool(1);
@@ -227,19 +437,23 @@ TEST(Trainer, the_fingerprint_finds_another_weight) {
 
 TEST(Trainer, allocates_nothing_in_the_steady_state) {
   const Examples data = make_events(256, 2);
-  for (const std::size_t threads : {1u, 3u}) {
-    Pool pool(threads);
-    EncoderConfig model = small_config();
-    model.dropout = 0.1;
-    Trainer trainer(model, small_training(), pool);
-    std::vector<std::uint32_t> events(64);
-    std::iota(events.begin(), events.end(), 0u);
-    const Masker masker = one_hidden(data, 3);
-    for (int i = 0; i < 3; ++i) trainer.step(data, events, masker);
-    const std::size_t before = bl::testing::allocations();
-    for (int i = 0; i < 5; ++i) trainer.step(data, events, masker);
-    EXPECT_EQ(bl::testing::allocations() - before, 0u) << threads << " threads";
-  }
+  std::map<std::string, TrainerConfig> all = variants();
+  all["adamw"] = small_training();
+  for (auto& [name, config] : all)
+    for (const std::size_t threads : {1u, 3u}) {
+      config.max_steps = 100;
+      Pool pool(threads);
+      EncoderConfig model = small_config();
+      model.dropout = 0.1;
+      Trainer trainer(model, config, pool);
+      std::vector<std::uint32_t> events(64);
+      std::iota(events.begin(), events.end(), 0u);
+      const Masker masker = one_hidden(data, 3);
+      for (int i = 0; i < 2; ++i) trainer.step(data, events, masker);
+      const std::size_t before = bl::testing::allocations();
+      for (int i = 3; i <= 5; ++i) trainer.step(data, events, masker);
+      EXPECT_EQ(bl::testing::allocations() - before, 0u) << name << ", " << threads << " threads";
+    }
 }
 
 TEST(Trainer, settings_out_of_range) {
@@ -252,8 +466,11 @@ TEST(Trainer, settings_out_of_range) {
   c = {};
   c.rate = 0;
   EXPECT_THROW(c.validate(), Error);
-  c = small_training();
-  EXPECT_EQ(TrainerConfig::from_map(c.to_map()).to_map(), c.to_map());
+  c = {};
+  c.nesterov = true;
+  c.momentum = 0;
+  EXPECT_THROW(c.validate(), Error);
+  for (const auto& [name, config] : variants()) EXPECT_EQ(TrainerConfig::from_map(config.to_map()).to_map(), config.to_map()) << name;
 }
 
 }  // namespace
