@@ -58,9 +58,9 @@ struct TrainerConfig {
   double clip = 1.0;           // global norm of the gradient; 0: no clipping
   double decay = 0.01;
   std::vector<nn::GroupRule> groups;
-  double ema = 0.0;            // weight of the old average, e.g. 0.999; 0: no average
-  double validation = 0.1;     // fraction of the events, chosen by ordinal number
-  std::uint64_t patience = 0;  // epochs without a better validation loss before training stops; 0: never
+  double ema = 0.0;                              // weight of the old average, e.g. 0.999; 0: no average
+  double validation = 0.1;                       // fraction of the events, chosen by ordinal number
+  std::uint64_t patience = 0;                    // epochs without a better validation loss before training stops; 0: never
   nn::Precision precision = nn::Precision::f32;  // of the products of a step; evaluation is always in f32
 
   void validate() const;  // throws Exit::usage naming the setting
