@@ -157,7 +157,12 @@ template class GptModel<float>;
 template class GptModel<double>;
 
 GptTrainer::GptTrainer(GptModel<float>& model, const GptTraining& config, Pool& pool)
-    : model_(model), config_(config), pool_(pool), optimizer_(model.params(), config.optimizer), arenas_(pool.threads()) {
+    : model_(model),
+      config_(config),
+      pool_(pool),
+      optimizer_(model.params(), config.optimizer),
+      packed_(model.params(), config.precision),
+      arenas_(pool.threads()) {
   config_.validate();
 }
 
@@ -184,6 +189,7 @@ GptTrainer::Result GptTrainer::step(const TokenSequences& batch) {
     lanes_.emplace_back(params.size());
     lane_pointers_.push_back(lanes_.back().data());
   }
+  packed_.update(pool_, params.values().data());
   const double scale = 1.0 / static_cast<double>(result.rows);
   const std::uint64_t number = optimizer_.steps();
   const auto task = [&](std::size_t lane, std::size_t worker) {
@@ -191,6 +197,7 @@ GptTrainer::Result GptTrainer::step(const TokenSequences& batch) {
     for (std::size_t s = lane; s < shards; s += active) {
       arenas_[worker].reset();
       nn::Tape<float> tape(arenas_[worker], params.values().data(), lanes_[lane].data());
+      tape.use(&packed_);
       tape.seed(config_.seed, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(s));
       losses_[s] = model_.loss(tape, inputs_[s], scale);
       tape.backward();

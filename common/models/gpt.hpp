@@ -16,6 +16,7 @@
 #include "nn/arena.hpp"
 #include "nn/kernels.hpp"
 #include "nn/optimizer.hpp"
+#include "nn/packed.hpp"
 #include "nn/params.hpp"
 #include "nn/tape.hpp"
 
@@ -89,11 +90,12 @@ class GptModel {
 struct GptTraining {
   nn::OptimizerConfig optimizer;
   double rate = 1e-3;
-  double clip = 0;             // global norm of the gradient; 0: no clipping
-  std::uint64_t seed = 1;      // of dropout
-  std::uint32_t shard = 1024;  // rows at which a shard is full: changes the last bits
-  std::uint32_t lanes = 4;     // the most threads that can work at once: changes the last bits
-  void validate() const;       // throws Exit::usage naming the setting
+  double clip = 0;                               // global norm of the gradient; 0: no clipping
+  std::uint64_t seed = 1;                        // of dropout
+  std::uint32_t shard = 1024;                    // rows at which a shard is full: changes the last bits
+  std::uint32_t lanes = 4;                       // the most threads that can work at once: changes the last bits
+  nn::Precision precision = nn::Precision::f32;  // of the products
+  void validate() const;                         // throws Exit::usage naming the setting
 };
 
 // Training steps on batches of sequences. A batch is cut into shards of whole sequences, shard s belongs to lane
@@ -120,6 +122,7 @@ class GptTrainer {
   GptTraining config_;
   Pool& pool_;
   nn::Optimizer<float> optimizer_;
+  nn::PackedWeights packed_;
   std::vector<nn::Arena> arenas_;          // one a worker
   std::vector<nn::Aligned<float>> lanes_;  // gradients
   std::vector<float*> lane_pointers_;
