@@ -159,9 +159,9 @@ TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& 
   c.rate = number<double>(map, "rate");
   c.warmup = number<std::uint64_t>(map, "warmup");
   // What files of earlier versions do not say was then as follows.
-  const auto word = [&](const char* key, std::string otherwise) {
+  const auto word = [&](const char* key, const char* otherwise) {
     const auto it = map.find(key);
-    return it == map.end() ? std::move(otherwise) : it->second;
+    return it == map.end() ? std::string(otherwise) : it->second;
   };
   const auto has = [&](const char* key) { return map.contains(key); };
   if (has("accumulate")) c.accumulate = number<std::uint32_t>(map, "accumulate");
@@ -474,8 +474,10 @@ struct Trainer::Impl {
     const std::uint64_t steps_before = optimizer.steps(), epoch_before = epoch;
     RateTable table;
     double sum = 0, weight = 0, least = infinity;
+    const std::uint64_t batches = steps_per_epoch();
+    bl::check(batches > 0, "find_rate() without an event to train on");
     for (std::uint64_t i = 0; i < search.steps; ++i) {
-      const std::uint64_t batches = steps_per_epoch(), b = i % batches;
+      const std::uint64_t b = i % batches;
       epoch = epoch_before + i / batches;
       shuffle();
       const std::uint64_t n = order.size(), first = n * b / batches, last = n * (b + 1) / batches;

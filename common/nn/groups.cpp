@@ -139,6 +139,7 @@ std::vector<ParamRule> apply_groups(const std::vector<ParamInfo>& list, std::spa
       if (matches(group.pattern, list[i].name)) members.push_back(i);
     if (members.empty()) {
       std::vector<std::string> names;
+      names.reserve(list.size());
       for (const ParamInfo& p : list) names.push_back(p.name);
       fail(Exit::usage, "group '{}' matches no parameter; the names are {}", group.pattern, fmt::join(names, ", "));
     }
