@@ -1,6 +1,7 @@
 #include "nn/kernels.hpp"
 
 #include <cmath>
+#include <limits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "nn/kernels.cpp"
@@ -366,6 +367,34 @@ double sum_squares(std::size_t n, const T* x) {
 }
 
 template <class T>
+T squared_distances(std::size_t dim, const T* points, const T* z, T* distance) {
+  constexpr std::size_t count = 64;
+  const hn::CappedTag<T, count / 4> d;
+  using V = hn::Vec<decltype(d)>;
+  const std::size_t lanes = hn::Lanes(d);
+  V least = hn::Set(d, std::numeric_limits<T>::infinity());
+  for (std::size_t i = 0; i < count; i += 4 * lanes) {
+    V sum0 = hn::Zero(d), sum1 = sum0, sum2 = sum0, sum3 = sum0;
+    const T* p = points + i;
+    for (std::size_t c = 0; c < dim; ++c, p += count) {
+      const V at = hn::Set(d, z[c]);
+      const V d0 = hn::Sub(hn::LoadU(d, p), at), d1 = hn::Sub(hn::LoadU(d, p + lanes), at);
+      const V d2 = hn::Sub(hn::LoadU(d, p + 2 * lanes), at), d3 = hn::Sub(hn::LoadU(d, p + 3 * lanes), at);
+      sum0 = hn::Add(sum0, hn::Mul(d0, d0));
+      sum1 = hn::Add(sum1, hn::Mul(d1, d1));
+      sum2 = hn::Add(sum2, hn::Mul(d2, d2));
+      sum3 = hn::Add(sum3, hn::Mul(d3, d3));
+    }
+    hn::StoreU(sum0, d, distance + i);
+    hn::StoreU(sum1, d, distance + i + lanes);
+    hn::StoreU(sum2, d, distance + i + 2 * lanes);
+    hn::StoreU(sum3, d, distance + i + 3 * lanes);
+    least = hn::Min(least, hn::Min(hn::Min(sum0, sum1), hn::Min(sum2, sum3)));
+  }
+  return hn::GetLane(hn::MinOfLanes(d, least));
+}
+
+template <class T>
 void adamw(std::size_t n, const AdamW& a, double decay, const T* grad, T* value, T* moment1, T* moment2) {
   const hn::ScalableTag<T> d;
   const auto set = [&](double x) HWY_ATTR { return hn::Set(d, static_cast<T>(x)); };
@@ -426,6 +455,7 @@ Kernels<T> table() {
           add_scaled<T>,
           blend<T>,
           sum_squares<T>,
+          squared_distances<T>,
           adamw<T>,
           lion<T>,
           sgd<T>};

@@ -44,6 +44,9 @@ struct Kernels {
   void (*add_scaled)(std::size_t n, T factor, const T* x, T* y);  // y += factor · x
   void (*blend)(std::size_t n, T keep, const T* x, T* y);         // y = keep · y + (1 - keep) · x
   double (*sum_squares)(std::size_t n, const T* x);
+  // Squared distances of z (dim) to 64 points, coordinate c of point i at points[64 c + i]; returns the least. Each is summed
+  // in the order of the coordinates without fused products, so that all machines agree on which is nearest.
+  T (*squared_distances)(std::size_t dim, const T* points, const T* z, T* distance);
   void (*adamw)(std::size_t n, const AdamW& a, double decay, const T* grad, T* value, T* moment1, T* moment2);
   void (*lion)(std::size_t n, double rate, double beta1, double beta2, double decay, double scale, const T* grad, T* value, T* moment);
   void (*sgd)(std::size_t n, double rate, double momentum, bool nesterov, double decay, double scale, const T* grad, T* value, T* moment);

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <type_traits>
 
 #include "base/error.hpp"
 #include "base/rng.hpp"
@@ -16,17 +14,16 @@ namespace bl::nn {
 
 template <class T>
 void NearestCodes<T>::build(std::size_t codes, std::size_t dim, const T* codebook) {
-  constexpr std::size_t tree_dims = 8, tree_codes = 4 * kLeaf;  // measured: beyond, looking at every code is faster
+  constexpr std::size_t tree_codes = 4 * kLeaf;  // measured: beyond, looking at every code is faster
   check(codes > 0 && dim > 0, "NearestCodes: an empty codebook");
   codes_ = codes;
   dim_ = dim;
   nodes_.clear();
-  boxes_.clear();
   leaves_.clear();
   ids_.clear();
   order_.resize(codes);
   std::iota(order_.begin(), order_.end(), 0);
-  if (dim <= tree_dims && codes >= tree_codes) build_node(0, codes, codebook);
+  if (dim <= kTreeDims && codes >= tree_codes) build_node(0, codes, codebook);
   else
     for (std::size_t first = 0; first < codes; first += kLeaf) add_leaf(first, std::min(first + kLeaf, codes), codebook);
 }
@@ -49,88 +46,70 @@ template <class T>
 void NearestCodes<T>::build_node(std::size_t first, std::size_t last, const T* codebook) {
   const std::size_t node = nodes_.size();
   nodes_.emplace_back();
-  boxes_.resize(boxes_.size() + 2 * dim_);
-  std::size_t widest = 0;
-  for (std::size_t c = 0; c < dim_; ++c) {
-    T low = std::numeric_limits<T>::infinity(), high = -low;
-    for (std::size_t i = first; i < last; ++i) {
-      const T v = codebook[static_cast<std::size_t>(order_[i]) * dim_ + c];
-      low = std::min(low, v);
-      high = std::max(high, v);
-    }
-    T* const box = boxes_.data() + node * 2 * dim_;
-    box[c] = low;
-    box[dim_ + c] = high;
-    if (high - low > box[dim_ + widest] - box[widest]) widest = c;
-  }
   if (last - first <= kLeaf) {
     nodes_[node].leaf = static_cast<std::uint32_t>(ids_.size() / kLeaf);
     add_leaf(first, last, codebook);
     return;
   }
+  const auto coordinate = [&](std::int32_t id, std::size_t c) { return codebook[static_cast<std::size_t>(id) * dim_ + c]; };
+  std::size_t widest = 0;
+  T spread = -1;
+  for (std::size_t c = 0; c < dim_; ++c) {
+    T low = std::numeric_limits<T>::infinity(), high = -low;
+    for (std::size_t i = first; i < last; ++i) {
+      const T v = coordinate(order_[i], c);
+      low = std::min(low, v);
+      high = std::max(high, v);
+    }
+    if (high - low > spread) {
+      widest = c;
+      spread = high - low;
+    }
+  }
   const std::size_t middle = first + (last - first) / 2;
   const auto at = [&](std::size_t i) { return order_.begin() + static_cast<std::ptrdiff_t>(i); };
   // an order even with NaN, which nth_element must have
   const auto value = [&](std::int32_t id) {
-    const T v = codebook[static_cast<std::size_t>(id) * dim_ + widest];
+    const T v = coordinate(id, widest);
     return v == v ? v : std::numeric_limits<T>::infinity();
   };
   std::nth_element(at(first), at(middle), at(last), [&](std::int32_t a, std::int32_t b) {
     const T x = value(a), y = value(b);
     return x < y || (x == y && a < b);
   });
+  nodes_[node].coordinate = static_cast<std::uint32_t>(widest);
+  nodes_[node].split = value(order_[middle]);
   build_node(first, middle, codebook);
   nodes_[node].right = static_cast<std::uint32_t>(nodes_.size());
   build_node(middle, last, codebook);
 }
 
-// No code in the box can be nearer: every operation here rounds as it does for a code, and never upwards of it.
-template <class T>
-T NearestCodes<T>::bound(std::size_t node, const T* z) const {
-  const T* const box = boxes_.data() + node * 2 * dim_;
-  T sum = 0;
-  for (std::size_t c = 0; c < dim_; ++c) {
-    const T d = std::max(std::max(box[c] - z[c], z[c] - box[dim_ + c]), T{0});
-    sum += d * d;
-  }
-  return sum;
-}
-
 template <class T>
 void NearestCodes<T>::scan(std::size_t leaf, const T* z, Best& best) const {
-  std::array<T, kLeaf> distance{};
-  const T* values = leaves_.data() + leaf * kLeaf * dim_;
-  for (std::size_t c = 0; c < dim_; ++c, values += kLeaf) {
-    const T at = z[c];
-    for (std::size_t l = 0; l < kLeaf; ++l) {
-      const T d = values[l] - at;
-      distance[l] += d * d;
-    }
-  }
-  // Floats that are not negative have the order of their bits, and a minimum of integers becomes vectors.
-  using Bits = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  Bits least = std::numeric_limits<Bits>::max();
-  for (std::size_t l = 0; l < kLeaf; ++l) least = std::min(least, std::bit_cast<Bits>(distance[l]));
-  const T nearest = std::bit_cast<T>(least);
+  std::array<T, kLeaf> distance;
+  const T nearest = kernels<T>().squared_distances(dim_, leaves_.data() + leaf * kLeaf * dim_, z, distance.data());
   if (!(nearest <= best.distance)) return;
   const auto l = static_cast<std::size_t>(std::find(distance.begin(), distance.end(), nearest) - distance.begin());
+  if (l == kLeaf) return;  // nothing but NaN
   const std::int32_t id = ids_[leaf * kLeaf + l];
   if (nearest < best.distance || id < best.id) best = {nearest, id};
 }
 
+// away: the distance of z to the node's box in each coordinate, squared; bound: their sum.
 template <class T>
-void NearestCodes<T>::descend(std::size_t node, const T* z, Best& best) const {
+void NearestCodes<T>::descend(std::size_t node, const T* z, std::array<T, kTreeDims>& away, T bound, Best& best) const {
   const Node& n = nodes_[node];
   if (n.right == 0) return scan(n.leaf, z, best);
-  std::size_t near = node + 1, far = n.right;
-  T near_bound = bound(near, z), far_bound = bound(far, z);
-  if (far_bound < near_bound) {
-    std::swap(near, far);
-    std::swap(near_bound, far_bound);
-  }
-  // an equally near code with a lower number may be behind an equal bound
-  if (near_bound <= best.distance) descend(near, z, best);
-  if (far_bound <= best.distance) descend(far, z, best);
+  const T d = z[n.coordinate] - n.split;
+  descend(d < 0 ? node + 1 : n.right, z, away, bound, best);
+  // The bound gathers rounding errors on its way down, so it is taken a little lower; an equally near code with a lower
+  // number may be behind an equal bound.
+  constexpr T slack = 1 - 128 * std::numeric_limits<T>::epsilon();
+  const T before = away[n.coordinate], beyond = bound - before + d * d;
+  if (!(beyond * slack <= best.distance)) return;
+  away[n.coordinate] = d * d;
+  descend(d < 0 ? n.right : node + 1, z, away, beyond, best);
+  away[n.coordinate] = before;
 }
 
 template <class T>
@@ -145,7 +124,10 @@ void NearestCodes<T>::find(std::size_t rows, const T* z, std::int32_t* ids) cons
       for (std::size_t leaf = 0; leaf * kLeaf < ids_.size(); ++leaf)
         for (std::size_t r = 0; r < n; ++r) scan(leaf, z + (start + r) * dim_, best[r]);
     else
-      for (std::size_t r = 0; r < n; ++r) descend(0, z + (start + r) * dim_, best[r]);
+      for (std::size_t r = 0; r < n; ++r) {
+        std::array<T, kTreeDims> away{};
+        descend(0, z + (start + r) * dim_, away, 0, best[r]);
+      }
     for (std::size_t r = 0; r < n; ++r) ids[start + r] = best[r].id;
   }
 }

@@ -6,6 +6,7 @@
 //   by EMA        codes are moving averages of those rows (appendix A.1 of the paper); the codebook loss is off.
 // Either way CodebookKeeper counts use and gives codes that nobody chooses a new place.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -29,24 +30,24 @@ class NearestCodes {
   std::size_t dim() const { return dim_; }
 
  private:
-  static constexpr std::size_t kLeaf = 64;
+  static constexpr std::size_t kLeaf = 64;  // as many as Kernels::squared_distances takes
+  static constexpr std::size_t kTreeDims = 8;
   struct Best {
     T distance;
     std::int32_t id;
   };
   // Nodes lie in the order of building: the left child follows its parent. right == 0: a leaf.
   struct Node {
-    std::uint32_t right = 0, leaf = 0;
+    std::uint32_t right = 0, leaf = 0, coordinate = 0;
+    T split = 0;  // codes of the left child are not above, those of the right not below
   };
   void build_node(std::size_t first, std::size_t last, const T* codebook);
   void add_leaf(std::size_t first, std::size_t last, const T* codebook);
   void scan(std::size_t leaf, const T* z, Best& best) const;
-  void descend(std::size_t node, const T* z, Best& best) const;
-  T bound(std::size_t node, const T* z) const;
+  void descend(std::size_t node, const T* z, std::array<T, kTreeDims>& away, T bound, Best& best) const;
 
   std::size_t codes_ = 0, dim_ = 0;
   std::vector<Node> nodes_;          // empty: no tree, every leaf is scanned
-  std::vector<T> boxes_;             // of each node: lowest coordinates (dim), highest (dim)
   std::vector<T> leaves_;            // of each leaf: coordinate after coordinate of its 64 codes, infinity for none
   std::vector<std::int32_t> ids_;    // of each leaf: 64 numbers of codes, rising
   std::vector<std::int32_t> order_;  // working memory of build
