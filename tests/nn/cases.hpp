@@ -148,6 +148,48 @@ std::vector<OpCase<T>> op_cases() {
                                           },
                                           14.0 * static_cast<double>(a.pairs() * dim) * (causal ? 0.5 : 1)};
                       }});
+  // Self-attention that hides tokens (the first of each sequence stays visible), then also pairs, so that some queries see nothing.
+  for (const bool paired : {false, true})
+    list.push_back({paired ? "attention_hidden_pairs" : "attention_hidden_keys", "attention", [=](const Size& s) {
+                      auto c = std::make_shared<Constants>();
+                      c->offsets = random_offsets(s, s.sequences < 10);
+                      const std::size_t heads = s.heads, dim = s.width / heads * heads, n = static_cast<std::size_t>(c->offsets.back());
+                      const AttentionShape a{c->offsets, heads, dim};
+                      const Rng rng(s.seed, "visible");
+                      auto flags = std::make_shared<std::pair<std::vector<std::uint8_t>, std::vector<std::uint8_t>>>();
+                      for (std::size_t i = 0; i < n; ++i) flags->first.push_back(rng.uniform(0, i) < 0.7);
+                      for (std::size_t q = 0; q + 1 < c->offsets.size(); ++q) {
+                        if (c->offsets[q + 1] > c->offsets[q]) flags->first[static_cast<std::size_t>(c->offsets[q])] = 1;
+                        const std::int32_t m = c->offsets[q + 1] - c->offsets[q];
+                        for (std::int32_t i = 0; i < m; ++i)
+                          for (std::int32_t j = 0; j < m; ++j) flags->second.push_back((i % 4 != 2 || m < 3) && rng.uniform(1, flags->second.size()) < 0.7);
+                      }
+                      return Problem<T>{{shape(n, 3 * dim), shape(a.pairs(), heads)},
+                                        [c, heads, flags, paired](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                          const AttentionMask mask{flags->first.data(), paired ? flags->second.data() : nullptr};
+                                          return Result<T>{attention(t, v[0], c->offsets, heads, paired, v[1], mask)};
+                                        },
+                                        14.0 * static_cast<double>(a.pairs() * dim)};
+                    }});
+  for (const bool biased : {false, true})
+    list.push_back({biased ? "cross_attention_bias" : "cross_attention", "attention", [=](const Size& s) {
+                      auto c = std::make_shared<Constants>();
+                      auto other = std::make_shared<std::vector<std::int32_t>>();
+                      c->offsets = random_offsets(s, s.sequences < 10);
+                      Size k = s;
+                      k.seed += 1000;
+                      *other = random_offsets(k, false);
+                      if (s.sequences > 3) other->at(3) = other->at(2);  // queries without a key
+                      const std::size_t heads = s.heads, dim = s.width / heads * heads;
+                      const AttentionShape a{c->offsets, heads, dim, false, *other};
+                      std::vector<Param> in{shape(static_cast<std::size_t>(c->offsets.back()), dim), shape(static_cast<std::size_t>(other->back()), 2 * dim)};
+                      if (biased) in.push_back(shape(a.pairs(), heads));
+                      return Problem<T>{in,
+                                        [c, other, heads, biased](Tape<T>& t, const std::vector<Var<T>>& v) {
+                                          return Result<T>{cross_attention(t, v[0], v[1], c->offsets, *other, heads, biased ? v[2] : nullptr)};
+                                        },
+                                        14.0 * static_cast<double>(a.pairs() * dim)};
+                    }});
   list.push_back({"add", "elementwise", [=](const Size& s) {
                     return Problem<T>{{shape(s.tokens, s.width), shape(s.tokens, s.width)},
                                       [](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{add(t, v[0], add(t, v[1], v[0]))}; }};

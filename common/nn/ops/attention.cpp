@@ -12,9 +12,43 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+// What all targets share.
+#ifndef BEAMLINE_ATTENTION_ONCE
+#define BEAMLINE_ATTENTION_ONCE
+namespace bl::nn::attention_detail {
+
+inline constexpr std::size_t kBlock = 64;    // queries at a time: their scores stay in the caches
+inline constexpr std::size_t kStrip = 8;     // most rows of one register tile; strips start at multiples of their height
+inline constexpr double kHidden = -1e30;     // added to the score of a hidden pair: its exponential is exactly zero
+inline constexpr double kLowestMax = -1e29;  // least maximum of a row, so that a row that sees nothing has zeros only
+
+inline std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
+// One sequence: its tokens and where its pairs start.
+struct Sequence {
+  std::size_t query = 0, queries = 0, key = 0, keys = 0, pair = 0;
+};
+template <class F>
+void each_sequence(const AttentionShape& shape, const F& f) {
+  const auto& keys = shape.key_offsets.empty() ? shape.offsets : shape.key_offsets;
+  Sequence s;
+  for (std::size_t i = 0; i + 1 < shape.offsets.size(); ++i) {
+    s.query = static_cast<std::size_t>(shape.offsets[i]);
+    s.queries = static_cast<std::size_t>(shape.offsets[i + 1]) - s.query;
+    s.key = static_cast<std::size_t>(keys[i]);
+    s.keys = static_cast<std::size_t>(keys[i + 1]) - s.key;
+    f(s);
+    s.pair += s.queries * s.keys;
+  }
+}
+
+}  // namespace bl::nn::attention_detail
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace bl::nn::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using namespace attention_detail;  // NOLINT(google-build-using-namespace): the same file
 
 // Where a tile reads its left factor: element (r, k) at p[r * row + k * column].
 template <class T>
@@ -59,28 +93,36 @@ HWY_INLINE void tile(D d, std::size_t depth, Left<T> a, const T* b, std::size_t 
     }
 }
 
+// Rows that go with two vectors of columns: 32 registers hold eight of them, 16 registers four.
+constexpr std::size_t rows_of_two = HWY_TARGET <= HWY_AVX3 ? 8 : 4;
+
 template <std::size_t R, class D, class T>
 HWY_INLINE void strip(D d, std::size_t depth, std::size_t columns, Left<T> a, const T* b, std::size_t ldb, T* c, std::size_t ldc, bool accumulate) {
   const std::size_t lanes = hn::Lanes(d);
   std::size_t j = 0;
-  if constexpr (R <= 4)
+  if constexpr (R <= rows_of_two)
     for (; j + 2 * lanes <= columns; j += 2 * lanes) tile<R, 2, false>(d, depth, a, b + j, ldb, c + j, ldc, accumulate, 0);
   for (; j + lanes <= columns; j += lanes) tile<R, 1, false>(d, depth, a, b + j, ldb, c + j, ldc, accumulate, 0);
   if (j < columns) tile<R, 1, true>(d, depth, a, b + j, ldb, c + j, ldc, accumulate, columns - j);
 }
 
-// C (rows, columns) = A (rows, depth) · B (depth, columns). `depth_of` and `start_of` bound the sum for a strip of rows
-// that starts at row i and has r rows, which is how causal attention skips what is zero.
-template <class D, class T, class Bounds>
+// What of a strip of rows is worked on: the part [from, to) of the sum, and the first columns.
+struct Part {
+  std::size_t from, to, columns;
+};
+
+// C (rows, columns) = A (rows, depth) · B (depth, columns). part_of(i, r) tells it for the strip of r rows at row i, which
+// is how causal attention skips what is zero.
+template <class D, class T, class F>
 HWY_INLINE void product(D d, std::size_t rows, std::size_t columns, Left<T> a, const T* b, std::size_t ldb, T* c, std::size_t ldc, bool accumulate,
-                        const Bounds& bounds) {
-  // One vector of columns leaves registers for eight rows at a time; more columns are better served by 4 x 2 vectors.
-  const bool narrow = columns <= hn::Lanes(d);
+                        const F& part_of) {
+  // One vector of columns leaves registers for eight rows at a time.
+  const bool narrow = rows_of_two == 8 || columns <= hn::Lanes(d);
   std::size_t i = 0;
   const auto run = [&](auto count) HWY_ATTR {
     constexpr std::size_t R = decltype(count)::value;
-    const auto [from, to] = bounds(i, R);
-    strip<R>(d, to - from, columns, Left<T>{a.p + i * a.row + from * a.column, a.row, a.column}, b + from * ldb, ldb, c + i * ldc, ldc, accumulate);
+    const Part p = part_of(i, R);
+    strip<R>(d, p.to - p.from, p.columns, Left<T>{a.p + i * a.row + p.from * a.column, a.row, a.column}, b + p.from * ldb, ldb, c + i * ldc, ldc, accumulate);
   };
   if (narrow)
     for (; i + 8 <= rows; i += 8) run(std::integral_constant<std::size_t, 8>{});
@@ -89,127 +131,218 @@ HWY_INLINE void product(D d, std::size_t rows, std::size_t columns, Left<T> a, c
   if (i < rows) run(std::integral_constant<std::size_t, 1>{});
 }
 
-struct Range {
-  std::size_t from, to;
-};
-
 // to (d, ld) = factor · fromᵀ, from (n, d) with rows `stride` apart; columns n … ld become zero.
 template <class T>
 HWY_INLINE void transpose(std::size_t n, std::size_t d, const T* from, std::size_t stride, T factor, T* to, std::size_t ld) {
   for (std::size_t k = 0; k < d; ++k)
     for (std::size_t j = n; j < ld; ++j) to[k * ld + j] = 0;
   std::size_t j = 0;
-  for (; j + 4 <= n; j += 4, from += 4 * stride)
-    for (std::size_t k = 0; k < d; ++k)
+  for (; j + 4 <= n; j += 4, from += 4 * stride) {
+    std::size_t k = 0;
+    if constexpr (sizeof(T) == 4) {
+      const hn::CappedTag<T, 4> q;
+      const auto f = hn::Set(q, factor);
+      if (hn::Lanes(q) == 4)
+        for (; k + 4 <= d; k += 4) {
+          const auto load = [&](std::size_t l) HWY_ATTR { return hn::Mul(hn::LoadU(q, from + l * stride + k), f); };
+          const auto r0 = load(0), r1 = load(1), r2 = load(2), r3 = load(3);
+          const auto even = hn::InterleaveLower(q, r0, r2), odd = hn::InterleaveLower(q, r1, r3);
+          const auto even2 = hn::InterleaveUpper(q, r0, r2), odd2 = hn::InterleaveUpper(q, r1, r3);
+          T* at = to + k * ld + j;
+          hn::StoreU(hn::InterleaveLower(q, even, odd), q, at);
+          hn::StoreU(hn::InterleaveUpper(q, even, odd), q, at + ld);
+          hn::StoreU(hn::InterleaveLower(q, even2, odd2), q, at + 2 * ld);
+          hn::StoreU(hn::InterleaveUpper(q, even2, odd2), q, at + 3 * ld);
+        }
+    }
+    for (; k < d; ++k)
       for (std::size_t l = 0; l < 4; ++l) to[k * ld + j + l] = from[l * stride + k] * factor;
+  }
   for (; j < n; ++j, from += stride)
     for (std::size_t k = 0; k < d; ++k) to[k * ld + j] = from[k] * factor;
 }
 
+// to (n, ld): rows of d numbers side by side. In the matrix they lie a power of two apart more often than not, and would
+// throw each other out of L1.
 template <class D, class T>
-HWY_INLINE void forward_head(D d, std::size_t n, std::size_t hd, bool causal, const T* q, const T* k, const T* v, std::size_t ld, const T* bias,
-                             std::size_t heads, T* out, std::size_t ldo, T* lse, T* scratch) {
-  using V = hn::Vec<D>;
-  const std::size_t lanes = hn::Lanes(d), np = (n + lanes - 1) / lanes * lanes;
-  T* kt = scratch;       // (hd, np)
-  T* s = kt + hd * np;   // (n, np)
-  T* sums = s + n * np;  // (np)
-  transpose(n, hd, k, ld, static_cast<T>(1 / std::sqrt(static_cast<double>(hd))), kt, np);
-  const auto all = [&](std::size_t, std::size_t) { return Range{0, hd}; };
-  product(d, n, np, Left<T>{q, ld, 1}, kt, np, s, np, false, all);
-  if (bias != nullptr)
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = 0; j < n; ++j) s[i * np + j] += bias[(i * n + j) * heads];
-  const V lowest = hn::Set(d, static_cast<T>(-1e30));
-  for (std::size_t i = 0; i < n; ++i) {
-    T* row = s + i * np;
-    const std::size_t seen = causal ? i + 1 : n, whole = seen / lanes * lanes;
-    const auto mask = hn::FirstN(d, seen - whole);
-    V best = lowest;
-    for (std::size_t j = 0; j < whole; j += lanes) best = hn::Max(best, hn::LoadU(d, row + j));
-    if (whole < seen) best = hn::Max(best, hn::IfThenElse(mask, hn::LoadU(d, row + whole), lowest));
-    const V m = hn::MaxOfLanes(d, best);
-    V sum = hn::Zero(d);
-    for (std::size_t j = 0; j < whole; j += lanes) {
-      const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, row + j), m));
-      sum = hn::Add(sum, e);
-      hn::StoreU(e, d, row + j);
-    }
-    if (whole < seen) {
-      const V e = hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(hn::LoadU(d, row + whole), m)));
-      sum = hn::Add(sum, e);
-      hn::StoreU(e, d, row + whole);
-    }
-    for (std::size_t j = (seen + lanes - 1) / lanes * lanes; j < np; j += lanes) hn::StoreU(hn::Zero(d), d, row + j);
-    sums[i] = hn::GetLane(hn::SumOfLanes(d, sum));
-    lse[i * heads] = hn::GetLane(m);
+HWY_INLINE void gather(D d, std::size_t n, std::size_t hd, const T* from, std::size_t stride, T* to, std::size_t ld) {
+  const std::size_t lanes = hn::Lanes(d), whole = hd / lanes * lanes;
+  const auto rest = hn::FirstN(d, hd - whole);
+  for (std::size_t i = 0; i < n; ++i, from += stride, to += ld) {
+    for (std::size_t k = 0; k < whole; k += lanes) hn::StoreU(hn::LoadU(d, from + k), d, to + k);
+    if (whole < hd) hn::StoreU(hn::MaskedLoad(rest, d, from + whole), d, to + whole);
   }
-  // The rows of P are not normalised: dividing the d outputs of a row is cheaper. One vector logarithm for all rows.
-  product(d, n, hd, Left<T>{s, np, 1}, v, ld, out, ldo, false, [&](std::size_t i, std::size_t r) { return Range{0, causal ? std::min(n, i + r) : n}; });
-  for (std::size_t i = 0; i < n; ++i) {
-    T* o = out + i * ldo;
-    const T inverse = T{1} / sums[i];
-    const V f = hn::Set(d, inverse);
-    std::size_t c = 0;
-    for (; c + lanes <= hd; c += lanes) hn::StoreU(hn::Mul(hn::LoadU(d, o + c), f), d, o + c);
-    for (; c < hd; ++c) o[c] *= inverse;
-  }
-  for (std::size_t i = n; i < np; ++i) sums[i] = 1;
-  for (std::size_t i = 0; i < n; i += lanes) hn::StoreU(hn::Log(d, hn::LoadU(d, sums + i)), d, sums + i);
-  for (std::size_t i = 0; i < n; ++i) lse[i * heads] += sums[i];
 }
 
-template <class D, class T>
-HWY_INLINE void backward_head(D d, std::size_t n, std::size_t hd, bool causal, const T* q, const T* k, const T* v, std::size_t ld, const T* bias,
-                              std::size_t heads, const T* lse, const T* dout, std::size_t ldo, T* dq, T* dk, T* dv, bool accumulate, T* dbias, T* scratch) {
-  using V = hn::Vec<D>;
-  const std::size_t lanes = hn::Lanes(d), np = (n + lanes - 1) / lanes * lanes;
-  const T scale = static_cast<T>(1 / std::sqrt(static_cast<double>(hd)));
-  T* kt = scratch;       // (hd, np)
-  T* vt = kt + hd * np;  // (hd, np)
-  T* p = vt + hd * np;   // (n, np): scores, then probabilities
-  T* ds = p + n * np;    // (n, np): d loss / d probabilities, then d loss / d scores
-  transpose(n, hd, k, ld, scale, kt, np);
-  transpose(n, hd, v, ld, T{1}, vt, np);
-  const auto all = [&](std::size_t, std::size_t) { return Range{0, hd}; };
-  product(d, n, np, Left<T>{q, ld, 1}, kt, np, p, np, false, all);
-  product(d, n, np, Left<T>{dout, ldo, 1}, vt, np, ds, np, false, all);
-  if (bias != nullptr)
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = 0; j < n; ++j) p[i * np + j] += bias[(i * n + j) * heads];
-  const V factor = hn::Set(d, dbias == nullptr ? scale : T{1});
-  for (std::size_t i = 0; i < n; ++i) {
-    T *row = p + i * np, *grad = ds + i * np;
-    const std::size_t seen = causal ? i + 1 : n;
-    const V l = hn::Set(d, lse[i * heads]);
-    V sum = hn::Zero(d);
-    for (std::size_t j = 0; j < np; j += lanes) {
-      V e = hn::Zero(d);
-      if (j < seen) {
-        e = hn::Exp(d, hn::Sub(hn::LoadU(d, row + j), l));
-        if (j + lanes > seen) e = hn::IfThenElseZero(hn::FirstN(d, seen - j), e);
-      }
-      sum = hn::MulAdd(e, hn::LoadU(d, grad + j), sum);
-      hn::StoreU(e, d, row + j);
+// One head of one sequence. Pairs of bias and its gradient are `heads` numbers apart, those of lse too.
+template <class T, bool causal>
+struct Head {
+  std::size_t nq, nk, hd, heads;
+  const T *q, *k, *v;
+  std::size_t ldq, ldk;
+  const T* bias;
+  const T* hide;  // (nq, padded keys), or one row for all when hide_stride is 0: 0 or kHidden
+  std::size_t hide_stride;
+
+  std::size_t seen(std::size_t i) const { return causal ? i + 1 : nk; }
+  // Keys that the strip of r queries at query i looks at.
+  std::size_t seen_by(std::size_t i, std::size_t r) const { return causal ? std::min(nk, i + r) : nk; }
+};
+
+// Scores of the queries i0 … i1 - 1 with the keys that their strips see, and what is added to them. s (i1 - i0, np).
+template <class D, class T, bool causal>
+HWY_INLINE void scores(D d, const Head<T, causal>& h, std::size_t i0, std::size_t i1, const T* kt, std::size_t np, T* s) {
+  const std::size_t lanes = hn::Lanes(d);
+  product(d, i1 - i0, np, Left<T>{h.q + i0 * h.ldq, h.ldq, 1}, kt, np, s, np, false, [&](std::size_t i, std::size_t r) {
+    return Part{0, h.hd, round_up(h.seen_by(i0 + i, r), lanes)};
+  });
+  if (h.bias != nullptr)
+    for (std::size_t i = i0; i < i1; ++i)
+      for (std::size_t j = 0; j < h.seen(i); ++j) s[(i - i0) * np + j] += h.bias[(i * h.nk + j) * h.heads];
+  if (h.hide != nullptr)
+    for (std::size_t i = i0; i < i1; ++i) {
+      T* row = s + (i - i0) * np;
+      for (std::size_t j = 0; j < h.seen(i); j += lanes) hn::StoreU(hn::Add(hn::LoadU(d, row + j), hn::LoadU(d, h.hide + i * h.hide_stride + j)), d, row + j);
     }
-    // d loss / d score = p (d loss / d p - Σ p d loss / d p)
-    const V mean = hn::SumOfLanes(d, sum);
-    for (std::size_t j = 0; j < np; j += lanes) hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, row + j), hn::Sub(hn::LoadU(d, grad + j), mean)), factor), d, grad + j);
-  }
-  if (dbias != nullptr)
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = 0; j < n; ++j) {
-        dbias[(i * n + j) * heads] += ds[i * np + j];
-        ds[i * np + j] *= scale;
-      }
-  const auto before = [&](std::size_t i, std::size_t r) { return Range{0, causal ? std::min(n, i + r) : n}; };
-  const auto after = [&](std::size_t i, std::size_t) { return Range{causal ? i : 0, n}; };
-  product(d, n, hd, Left<T>{ds, np, 1}, k, ld, dq, ld, accumulate, before);
-  product(d, n, hd, Left<T>{ds, 1, np}, q, ld, dk, ld, accumulate, after);
-  product(d, n, hd, Left<T>{p, 1, np}, dout, ldo, dv, ldo * 3, accumulate, after);
 }
 
-// Tiles are padded to whole vectors: for 17 to 24 tokens, or up to 8, half a 512-bit vector wastes less.
+// Where the numbers of row i end that products read: whole strips of rows do.
+template <class T, bool causal>
+HWY_INLINE std::size_t row_end(const Head<T, causal>& h, std::size_t i, std::size_t lanes) {
+  return round_up(causal ? std::min(h.nk, (i / kStrip + 1) * kStrip) : h.nk, lanes);
+}
+
+template <class D, class T, bool causal>
+HWY_INLINE void forward_head(D d, const Head<T, causal>& h, T* out, std::size_t ldo, T* lse, T* scratch) {
+  using V = hn::Vec<D>;
+  const std::size_t lanes = hn::Lanes(d), np = round_up(h.nk, lanes), hp = round_up(h.hd, lanes), block = std::min(h.nq, kBlock);
+  T* kt = scratch;                              // (hd, np)
+  T* v = kt + h.hd * np;                        // (nk, hp)
+  T* s = v + h.nk * hp;                         // (block, np)
+  T* sums = s + block * np;                     // (block, and the rest of a vector)
+  T* inverses = sums + round_up(block, lanes);  // the same
+  transpose(h.nk, h.hd, h.k, h.ldk, static_cast<T>(1 / std::sqrt(static_cast<double>(h.hd))), kt, np);
+  gather(d, h.nk, h.hd, h.v, h.ldk, v, hp);
+  const V lowest = hn::Set(d, static_cast<T>(kLowestMax));
+  for (std::size_t i0 = 0; i0 < h.nq; i0 += kBlock) {
+    const std::size_t i1 = std::min(h.nq, i0 + kBlock);
+    scores(d, h, i0, i1, kt, np, s);
+    for (std::size_t i = i0; i < i1; ++i) {
+      T* row = s + (i - i0) * np;
+      const std::size_t seen = h.seen(i), whole = seen / lanes * lanes, end = row_end(h, i, lanes);
+      const auto mask = hn::FirstN(d, seen - whole);
+      V best = lowest;
+      for (std::size_t j = 0; j < whole; j += lanes) best = hn::Max(best, hn::LoadU(d, row + j));
+      if (whole < seen) best = hn::Max(best, hn::IfThenElse(mask, hn::LoadU(d, row + whole), lowest));
+      const V m = hn::MaxOfLanes(d, best);
+      V sum = hn::Zero(d);
+      for (std::size_t j = 0; j < whole; j += lanes) {
+        const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, row + j), m));
+        sum = hn::Add(sum, e);
+        hn::StoreU(e, d, row + j);
+      }
+      if (whole < seen) {
+        const V e = hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(hn::LoadU(d, row + whole), m)));
+        sum = hn::Add(sum, e);
+        hn::StoreU(e, d, row + whole);
+      }
+      for (std::size_t j = round_up(seen, lanes); j < end; j += lanes) hn::StoreU(hn::Zero(d), d, row + j);
+      sums[i - i0] = hn::GetLane(hn::SumOfLanes(d, sum));
+      lse[i * h.heads] = hn::GetLane(m);
+    }
+    // The rows of P are not normalised: dividing the d outputs of a row is cheaper. One vector logarithm for all rows.
+    T* o = out + i0 * ldo;
+    product(d, i1 - i0, h.hd, Left<T>{s, np, 1}, v, hp, o, ldo, false, [&](std::size_t i, std::size_t r) { return Part{0, h.seen_by(i0 + i, r), h.hd}; });
+    // The sum of a row that sees nothing is zero.
+    for (std::size_t i = i1 - i0; i < round_up(i1 - i0, lanes); ++i) sums[i] = 0;
+    for (std::size_t i = 0; i < i1 - i0; i += lanes) {
+      const V one = hn::Set(d, T{1}), sum = hn::LoadU(d, sums + i), safe = hn::IfThenElse(hn::Eq(sum, hn::Zero(d)), one, sum);
+      hn::StoreU(hn::Div(one, safe), d, inverses + i);
+      hn::StoreU(hn::Log(d, safe), d, sums + i);
+    }
+    for (std::size_t i = 0; i < i1 - i0; ++i, o += ldo) {
+      const V f = hn::Set(d, inverses[i]);
+      std::size_t c = 0;
+      for (; c + lanes <= h.hd; c += lanes) hn::StoreU(hn::Mul(hn::LoadU(d, o + c), f), d, o + c);
+      for (; c < h.hd; ++c) o[c] *= inverses[i];
+    }
+    for (std::size_t i = i0; i < i1; ++i) lse[i * h.heads] += sums[i - i0];
+  }
+}
+
+template <class D, class T, bool causal>
+HWY_INLINE void backward_head(D d, const Head<T, causal>& h, const T* lse, const T* dout, std::size_t ldo, const AttentionGradient<T>& g, std::size_t ldq,
+                              std::size_t ldk, T* scratch) {
+  using V = hn::Vec<D>;
+  const std::size_t lanes = hn::Lanes(d), np = round_up(h.nk, lanes), hp = round_up(h.hd, lanes), block = std::min(h.nq, kBlock);
+  const T scale = static_cast<T>(1 / std::sqrt(static_cast<double>(h.hd)));
+  T* kt = scratch;         // (hd, np)
+  T* vt = kt + h.hd * np;  // (hd, np)
+  T* k = vt + h.hd * np;   // (nk, hp)
+  T* q = k + h.nk * hp;    // (block, hp)
+  T* o = q + block * hp;   // (block, hp): d loss / d out
+  T* p = o + block * hp;   // (block, np): scores, then probabilities
+  T* ds = p + block * np;  // (block, np): d loss / d probabilities, then d loss / d scores
+  transpose(h.nk, h.hd, h.k, h.ldk, scale, kt, np);
+  transpose(h.nk, h.hd, h.v, h.ldk, T{1}, vt, np);
+  gather(d, h.nk, h.hd, h.k, h.ldk, k, hp);
+  const V factor = hn::Set(d, g.bias == nullptr ? scale : T{1});
+  bool accumulate_kv = g.accumulate_kv;
+  // The last block of queries first: it sees every key, so it writes what the others add to.
+  std::size_t i1 = h.nq;
+  do {
+    const std::size_t i0 = i1 == 0 ? 0 : (i1 - 1) / kBlock * kBlock, rows = i1 - i0, keys = h.seen_by(i0, rows);
+    gather(d, rows, h.hd, h.q + i0 * h.ldq, h.ldq, q, hp);
+    gather(d, rows, h.hd, dout + i0 * ldo, ldo, o, hp);
+    scores(d, h, i0, i1, kt, np, p);
+    product(d, rows, np, Left<T>{o, hp, 1}, vt, np, ds, np, false, [&](std::size_t i, std::size_t r) {
+      return Part{0, h.hd, round_up(h.seen_by(i0 + i, r), lanes)};
+    });
+    for (std::size_t i = i0; i < i1; ++i) {
+      T *row = p + (i - i0) * np, *grad = ds + (i - i0) * np;
+      const std::size_t seen = h.seen(i), whole = seen / lanes * lanes, end = row_end(h, i, lanes);
+      const auto mask = hn::FirstN(d, seen - whole);
+      const V l = hn::Set(d, lse[i * h.heads]);
+      V sum = hn::Zero(d);
+      for (std::size_t j = 0; j < whole; j += lanes) {
+        const V e = hn::Exp(d, hn::Sub(hn::LoadU(d, row + j), l));
+        sum = hn::MulAdd(e, hn::LoadU(d, grad + j), sum);
+        hn::StoreU(e, d, row + j);
+      }
+      if (whole < seen) {
+        const V e = hn::IfThenElseZero(mask, hn::Exp(d, hn::Sub(hn::LoadU(d, row + whole), l)));
+        sum = hn::MulAdd(e, hn::LoadU(d, grad + whole), sum);
+        hn::StoreU(e, d, row + whole);
+      }
+      // d loss / d score = p (d loss / d p - Σ p d loss / d p)
+      const V mean = hn::SumOfLanes(d, sum);
+      std::size_t j = 0;
+      for (; j < seen; j += lanes) hn::StoreU(hn::Mul(hn::Mul(hn::LoadU(d, row + j), hn::Sub(hn::LoadU(d, grad + j), mean)), factor), d, grad + j);
+      for (; j < end; j += lanes) {
+        hn::StoreU(hn::Zero(d), d, row + j);
+        hn::StoreU(hn::Zero(d), d, grad + j);
+      }
+    }
+    if (g.bias != nullptr)
+      for (std::size_t i = i0; i < i1; ++i)
+        for (std::size_t j = 0; j < h.seen(i); ++j) {
+          T& x = ds[(i - i0) * np + j];
+          g.bias[(i * h.nk + j) * h.heads] += x;
+          x *= scale;
+        }
+    product(d, rows, h.hd, Left<T>{ds, np, 1}, k, hp, g.q + i0 * ldq, ldq, g.accumulate_q, [&](std::size_t i, std::size_t r) {
+      return Part{0, h.seen_by(i0 + i, r), h.hd};
+    });
+    // Key j is seen by the queries from j on.
+    const auto after = [&](std::size_t j, std::size_t) { return Part{causal && j > i0 ? j - i0 : 0, rows, h.hd}; };
+    product(d, keys, h.hd, Left<T>{ds, 1, np}, q, hp, g.k, ldk, accumulate_kv, after);
+    product(d, keys, h.hd, Left<T>{p, 1, np}, o, hp, g.v, ldk, accumulate_kv, after);
+    accumulate_kv = true;
+    i1 = i0;
+  } while (i1 > 0);
+}
+
+// Tiles are padded to whole vectors: for 17 to 24 keys, or up to 8, half a 512-bit vector wastes less.
 template <class T, class F>
 HWY_INLINE void with_lanes(std::size_t n, std::size_t hd, const F& f) {
   const hn::ScalableTag<T> full;
@@ -219,55 +352,75 @@ HWY_INLINE void with_lanes(std::size_t n, std::size_t hd, const F& f) {
   else f(full);
 }
 
-template <class T>
-void forward(const AttentionShape& shape, const T* qkv, const T* bias, T* out, T* lse, T* scratch) {
-  const std::size_t dim = shape.dim, heads = shape.heads, hd = dim / heads;
-  for (std::size_t s = 0; s + 1 < shape.offsets.size(); ++s) {
-    const std::size_t first = static_cast<std::size_t>(shape.offsets[s]), n = static_cast<std::size_t>(shape.offsets[s + 1]) - first;
-    if (n == 0) continue;
-    with_lanes<T>(n, hd, [&](auto d) HWY_ATTR {
-      for (std::size_t h = 0; h < heads; ++h) {
-        const T* q = qkv + first * 3 * dim + h * hd;
-        forward_head(d, n, hd, shape.causal, q, q + dim, q + 2 * dim, 3 * dim, bias ? bias + h : nullptr, heads, out + first * dim + h * hd, dim,
-                     lse + first * heads + h, scratch);
-      }
-    });
-    if (bias != nullptr) bias += n * n * heads;
-  }
+// The heads of a sequence: f(d, head, h) for each, where head is everything but the column of head h. hide: (nq + 1) or one
+// row of padded keys.
+template <bool causal, class T, class F>
+HWY_INLINE void with_heads(const AttentionShape& shape, const AttentionInput<T>& in, const Sequence& s, T* hide, const F& f) {
+  const std::size_t hd = shape.dim / shape.heads;
+  with_lanes<T>(s.keys, hd, [&](auto d) HWY_ATTR {
+    Head<T, causal> head{s.queries, s.keys, hd, shape.heads, nullptr, nullptr, nullptr, in.q_stride, in.kv_stride, nullptr, nullptr, 0};
+    const std::size_t np = round_up(s.keys, hn::Lanes(d));
+    if (shape.mask.keys != nullptr || shape.mask.pairs != nullptr) {
+      const std::size_t rows = shape.mask.pairs != nullptr ? s.queries : 1;
+      for (std::size_t i = 0; i < rows; ++i)
+        for (std::size_t j = 0; j < np; ++j) {
+          const bool seen = j < s.keys && (shape.mask.keys == nullptr || shape.mask.keys[s.key + j] != 0) &&
+                            (shape.mask.pairs == nullptr || shape.mask.pairs[s.pair + i * s.keys + j] != 0);
+          hide[i * np + j] = static_cast<T>(seen ? 0 : kHidden);
+        }
+      head.hide = hide;
+      head.hide_stride = rows > 1 ? np : 0;
+    }
+    for (std::size_t h = 0; h < shape.heads; ++h) {
+      head.q = in.q + s.query * in.q_stride + h * hd;
+      head.k = in.k + s.key * in.kv_stride + h * hd;
+      head.v = in.v + s.key * in.kv_stride + h * hd;
+      head.bias = in.bias == nullptr ? nullptr : in.bias + s.pair * shape.heads + h;
+      f(d, head, h);
+    }
+  });
 }
 
-template <class T>
-void backward(const AttentionShape& shape, const T* qkv, const T* bias, const T* lse, const T* dout, T* dqkv, bool accumulate, T* dbias, T* scratch) {
-  const std::size_t dim = shape.dim, heads = shape.heads, hd = dim / heads;
-  for (std::size_t s = 0; s + 1 < shape.offsets.size(); ++s) {
-    const std::size_t first = static_cast<std::size_t>(shape.offsets[s]), n = static_cast<std::size_t>(shape.offsets[s + 1]) - first;
-    if (n == 0) continue;
-    with_lanes<T>(n, hd, [&](auto d) HWY_ATTR {
-      for (std::size_t h = 0; h < heads; ++h) {
-        const T* q = qkv + first * 3 * dim + h * hd;
-        T* dq = dqkv + first * 3 * dim + h * hd;
-        backward_head(d, n, hd, shape.causal, q, q + dim, q + 2 * dim, 3 * dim, bias ? bias + h : nullptr, heads, lse + first * heads + h,
-                      dout + first * dim + h * hd, dim, dq, dq + dim, dq + 2 * dim, accumulate, dbias ? dbias + h : nullptr, scratch);
-      }
+template <bool causal, class T>
+void forward(const AttentionShape& shape, const AttentionInput<T>& in, T* out, T* lse, T* scratch, T* hide) {
+  each_sequence(shape, [&](const Sequence& s) HWY_ATTR {
+    with_heads<causal>(shape, in, s, hide, [&](auto d, const auto& head, std::size_t h) HWY_ATTR {
+      forward_head(d, head, out + s.query * shape.dim + h * head.hd, shape.dim, lse + s.query * shape.heads + h, scratch);
     });
-    if (bias != nullptr) bias += n * n * heads;
-    if (dbias != nullptr) dbias += n * n * heads;
-  }
+  });
 }
 
-void forward_float(const AttentionShape& s, const float* qkv, const float* bias, float* out, float* lse, float* scratch) {
-  forward(s, qkv, bias, out, lse, scratch);
+template <bool causal, class T>
+void backward(const AttentionShape& shape, const AttentionInput<T>& in, const T* lse, const T* dout, const AttentionGradient<T>& g, T* scratch, T* hide) {
+  each_sequence(shape, [&](const Sequence& s) HWY_ATTR {
+    with_heads<causal>(shape, in, s, hide, [&](auto d, const auto& head, std::size_t h) HWY_ATTR {
+      AttentionGradient<T> to = g;
+      to.q += s.query * in.q_stride + h * head.hd;
+      to.k += s.key * in.kv_stride + h * head.hd;
+      to.v += s.key * in.kv_stride + h * head.hd;
+      if (to.bias != nullptr) to.bias += s.pair * shape.heads + h;
+      backward_head(d, head, lse + s.query * shape.heads + h, dout + s.query * shape.dim + h * head.hd, shape.dim, to, in.q_stride, in.kv_stride, scratch);
+    });
+  });
 }
-void forward_double(const AttentionShape& s, const double* qkv, const double* bias, double* out, double* lse, double* scratch) {
-  forward(s, qkv, bias, out, lse, scratch);
+
+void forward_float(const AttentionShape& s, const AttentionInput<float>& in, float* out, float* lse, float* scratch, float* hide) {
+  if (s.causal) forward<true>(s, in, out, lse, scratch, hide);
+  else forward<false>(s, in, out, lse, scratch, hide);
 }
-void backward_float(const AttentionShape& s, const float* qkv, const float* bias, const float* lse, const float* dout, float* dqkv, bool accumulate,
-                    float* dbias, float* scratch) {
-  backward(s, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
+void forward_double(const AttentionShape& s, const AttentionInput<double>& in, double* out, double* lse, double* scratch, double* hide) {
+  if (s.causal) forward<true>(s, in, out, lse, scratch, hide);
+  else forward<false>(s, in, out, lse, scratch, hide);
 }
-void backward_double(const AttentionShape& s, const double* qkv, const double* bias, const double* lse, const double* dout, double* dqkv, bool accumulate,
-                     double* dbias, double* scratch) {
-  backward(s, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
+void backward_float(const AttentionShape& s, const AttentionInput<float>& in, const float* lse, const float* dout, const AttentionGradient<float>& g,
+                    float* scratch, float* hide) {
+  if (s.causal) backward<true>(s, in, lse, dout, g, scratch, hide);
+  else backward<false>(s, in, lse, dout, g, scratch, hide);
+}
+void backward_double(const AttentionShape& s, const AttentionInput<double>& in, const double* lse, const double* dout, const AttentionGradient<double>& g,
+                     double* scratch, double* hide) {
+  if (s.causal) backward<true>(s, in, lse, dout, g, scratch, hide);
+  else backward<false>(s, in, lse, dout, g, scratch, hide);
 }
 
 }  // namespace bl::nn::HWY_NAMESPACE
@@ -280,76 +433,127 @@ HWY_EXPORT(forward_double);
 HWY_EXPORT(backward_float);
 HWY_EXPORT(backward_double);
 
-std::size_t AttentionShape::longest() const {
-  std::int32_t n = 0;
-  for (std::size_t s = 0; s + 1 < offsets.size(); ++s) n = std::max(n, offsets[s + 1] - offsets[s]);
-  return static_cast<std::size_t>(n);
+namespace {
+
+// Of all sequences: the working memory of the heads, and of the mask behind it.
+struct Scratch {
+  std::size_t heads = 0, mask = 0;
+};
+template <class T>
+Scratch scratch_of(const AttentionShape& shape) {
+  using namespace attention_detail;
+  constexpr std::size_t widest = 64 / sizeof(T);  // lanes of a 512-bit vector
+  const std::size_t hd = shape.dim / shape.heads, hp = round_up(hd, widest);
+  Scratch most;
+  each_sequence(shape, [&](const Sequence& s) {
+    const std::size_t np = round_up(s.keys, widest), block = round_up(std::min(s.queries, kBlock), widest);
+    // the larger of the two, the backward
+    most.heads = std::max(most.heads, 2 * hd * np + s.keys * hp + 2 * block * hp + 2 * block * np + block);
+    most.mask = std::max(most.mask, shape.mask.pairs != nullptr ? s.queries * np : shape.mask.keys != nullptr ? np : 0);
+  });
+  most.heads = round_up(most.heads, widest);
+  return most;
 }
+
+}  // namespace
 
 std::size_t AttentionShape::pairs() const {
   std::size_t sum = 0;
-  for (std::size_t s = 0; s + 1 < offsets.size(); ++s)
-    sum += static_cast<std::size_t>(offsets[s + 1] - offsets[s]) * static_cast<std::size_t>(offsets[s + 1] - offsets[s]);
+  attention_detail::each_sequence(*this, [&](const attention_detail::Sequence& s) { sum += s.queries * s.keys; });
   return sum;
 }
 
 template <class T>
 std::size_t attention_scratch(const AttentionShape& shape) {
-  constexpr std::size_t widest = 64 / sizeof(T);  // lanes of a 512-bit vector
-  const std::size_t n = shape.longest(), np = (n + widest - 1) / widest * widest, hd = shape.dim / shape.heads;
-  return 2 * hd * np + 2 * n * np + np;
+  const Scratch s = scratch_of<T>(shape);
+  return s.heads + s.mask;
 }
 
 template <>
-void attention_forward(const AttentionShape& shape, const float* qkv, const float* bias, float* out, float* lse, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(forward_float)(shape, qkv, bias, out, lse, scratch);
+void attention_forward(const AttentionShape& shape, const AttentionInput<float>& in, float* out, float* lse, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(forward_float)(shape, in, out, lse, scratch, scratch + scratch_of<float>(shape).heads);
 }
 template <>
-void attention_forward(const AttentionShape& shape, const double* qkv, const double* bias, double* out, double* lse, double* scratch) {
-  HWY_DYNAMIC_DISPATCH(forward_double)(shape, qkv, bias, out, lse, scratch);
+void attention_forward(const AttentionShape& shape, const AttentionInput<double>& in, double* out, double* lse, double* scratch) {
+  HWY_DYNAMIC_DISPATCH(forward_double)(shape, in, out, lse, scratch, scratch + scratch_of<double>(shape).heads);
 }
 template <>
-void attention_backward(const AttentionShape& shape, const float* qkv, const float* bias, const float* lse, const float* dout, float* dqkv, bool accumulate,
-                        float* dbias, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(backward_float)(shape, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
+void attention_backward(const AttentionShape& shape, const AttentionInput<float>& in, const float* lse, const float* dout, const AttentionGradient<float>& g,
+                        float* scratch) {
+  HWY_DYNAMIC_DISPATCH(backward_float)(shape, in, lse, dout, g, scratch, scratch + scratch_of<float>(shape).heads);
 }
 template <>
-void attention_backward(const AttentionShape& shape, const double* qkv, const double* bias, const double* lse, const double* dout, double* dqkv,
-                        bool accumulate, double* dbias, double* scratch) {
-  HWY_DYNAMIC_DISPATCH(backward_double)(shape, qkv, bias, lse, dout, dqkv, accumulate, dbias, scratch);
+void attention_backward(const AttentionShape& shape, const AttentionInput<double>& in, const double* lse, const double* dout,
+                        const AttentionGradient<double>& g, double* scratch) {
+  HWY_DYNAMIC_DISPATCH(backward_double)(shape, in, lse, dout, g, scratch, scratch + scratch_of<double>(shape).heads);
+}
+
+namespace {
+
+// kv null: q holds query | key | value.
+template <class T>
+AttentionInput<T> input_of(Var<T> q, Var<T> kv, Var<T> bias, std::size_t dim) {
+  const T* keys = kv == nullptr ? q->value + dim : kv->value;
+  return {q->value, q->width, keys, keys + dim, kv == nullptr ? q->width : kv->width, bias ? bias->value : nullptr};
 }
 
 template <class T>
-Var<T> attention(Tape<T>& tape, Var<T> qkv, std::span<const std::int32_t> offsets, std::size_t heads, bool causal, Var<T> bias) {
-  const AttentionShape shape{offsets, heads, qkv->width / 3, causal};
-  check(qkv->width % (3 * heads) == 0 && !offsets.empty() && static_cast<std::size_t>(offsets.back()) == qkv->rows, "attention: shapes do not fit");
-  check(bias == nullptr || (bias->rows == shape.pairs() && bias->width == heads), "attention: bias of another shape");
-  Var<T> y = tape.make(qkv->rows, shape.dim);
-  T* lse = tape.arena().template take<T>(qkv->rows * heads);
+Var<T> attend(Tape<T>& tape, const AttentionShape& shape, Var<T> q, Var<T> kv, Var<T> bias) {
+  check(shape.dim % shape.heads == 0 && !shape.offsets.empty() && static_cast<std::size_t>(shape.offsets.back()) == q->rows, "attention: shapes do not fit");
+  check(bias == nullptr || (bias->rows == shape.pairs() && bias->width == shape.heads), "attention: bias of another shape");
+  Var<T> y = tape.make(q->rows, shape.dim);
+  T* lse = tape.arena().template take<T>(q->rows * shape.heads);
   const std::size_t need = attention_scratch<T>(shape);
-  T* scratch = tape.scratch(need);
-  attention_forward(shape, static_cast<const T*>(qkv->value), static_cast<const T*>(bias ? bias->value : nullptr), y->value, lse, scratch);
-  tape.give_back(scratch, need);
-  tape.record([&tape, shape, qkv, bias, lse, need, y] {
+  T* work = tape.scratch(need);
+  attention_forward(shape, input_of(q, kv, bias, shape.dim), y->value, lse, work);
+  tape.give_back(work, need);
+  tape.record([&tape, shape, q, kv, bias, lse, need, y] {
     if (y->grad == nullptr) return;
-    T* dbias = tape.open_zeroed(bias);
-    if (const Grad<T> g = tape.open(qkv); g || dbias != nullptr) {
-      T* dqkv = g ? g.data : tape.scratch(qkv->size());
-      T* work = tape.scratch(need);
-      attention_backward(shape, static_cast<const T*>(qkv->value), static_cast<const T*>(bias ? bias->value : nullptr), static_cast<const T*>(lse),
-                         static_cast<const T*>(y->grad), dqkv, g.accumulate, dbias, work);
-      tape.give_back(work, need);
-      if (!g) tape.give_back(dqkv, qkv->size());
+    AttentionGradient<T> to;
+    to.bias = tape.open_zeroed(bias);
+    const Grad<T> gq = tape.open(q), gkv = kv == nullptr ? gq : tape.open(kv);
+    if (gq || gkv || to.bias != nullptr) {
+      // What nobody wants goes to memory that is given back at once.
+      to.q = gq ? gq.data : tape.scratch(q->size());
+      T* keys = kv == nullptr ? to.q + shape.dim : gkv ? gkv.data : tape.scratch(kv->size());
+      to.k = keys;
+      to.v = keys + shape.dim;
+      to.accumulate_q = gq.accumulate;
+      to.accumulate_kv = gkv.accumulate;
+      T* scratch = tape.scratch(need);
+      attention_backward<T>(shape, input_of(q, kv, bias, shape.dim), lse, y->grad, to, scratch);
+      tape.give_back(scratch, need);
+      if (!gq) tape.give_back(to.q, q->size());
+      if (kv != nullptr && !gkv) tape.give_back(keys, kv->size());
     }
     tape.close(y);
   });
   return y;
 }
 
-template std::size_t attention_scratch<float>(const AttentionShape&);
-template std::size_t attention_scratch<double>(const AttentionShape&);
-template Var<float> attention(Tape<float>&, Var<float>, std::span<const std::int32_t>, std::size_t, bool, Var<float>);
-template Var<double> attention(Tape<double>&, Var<double>, std::span<const std::int32_t>, std::size_t, bool, Var<double>);
+}  // namespace
+
+template <class T>
+Var<T> attention(Tape<T>& tape, Var<T> qkv, std::span<const std::int32_t> offsets, std::size_t heads, bool causal, Var<T> bias, AttentionMask mask) {
+  check(qkv->width % 3 == 0, "attention: a row must be query | key | value");
+  return attend<T>(tape, {offsets, heads, qkv->width / 3, causal, {}, mask}, qkv, nullptr, bias);
+}
+
+template <class T>
+Var<T> cross_attention(Tape<T>& tape, Var<T> q, Var<T> kv, std::span<const std::int32_t> offsets, std::span<const std::int32_t> key_offsets, std::size_t heads,
+                       Var<T> bias, AttentionMask mask) {
+  check(kv->width == 2 * q->width && key_offsets.size() == offsets.size() && !key_offsets.empty() && static_cast<std::size_t>(key_offsets.back()) == kv->rows,
+        "cross_attention: shapes do not fit");
+  return attend<T>(tape, {offsets, heads, q->width, false, key_offsets, mask}, q, kv, bias);
+}
+
+#define BEAMLINE_INSTANTIATE(T)                                                                                         \
+  template std::size_t attention_scratch<T>(const AttentionShape&);                                                     \
+  template Var<T> attention(Tape<T>&, Var<T>, std::span<const std::int32_t>, std::size_t, bool, Var<T>, AttentionMask); \
+  template Var<T> cross_attention(Tape<T>&, Var<T>, Var<T>, std::span<const std::int32_t>, std::span<const std::int32_t>, std::size_t, Var<T>, AttentionMask);
+BEAMLINE_INSTANTIATE(float)
+BEAMLINE_INSTANTIATE(double)
+#undef BEAMLINE_INSTANTIATE
 
 }  // namespace bl::nn
 #endif
