@@ -3,6 +3,7 @@
 #include <Eigen/Core>
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #ifdef BEAMLINE_HAVE_DNNL
 #include <dlfcn.h>
 #include <dnnl.h>
+#include <sys/mman.h>
 #endif
 
 namespace bl::nn {
@@ -51,6 +53,38 @@ void onednn::one_thread() {
   }();
   static_cast<void>(done);
 }
+
+namespace {
+
+dnnl_dim_t dim(std::size_t x) { return static_cast<dnnl_dim_t>(x); }
+
+void sgemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c,
+           std::size_t ldc, bool accumulate) {
+  const dnnl_status_t status = dnnl_sgemm(ta == Trans::yes ? 'T' : 'N', tb == Trans::yes ? 'T' : 'N', dim(m), dim(n), dim(k), 1.0f, a, dim(lda), b, dim(ldb),
+                                          accumulate ? 1.0f : 0.0f, c, dim(ldc));
+  if (status == dnnl_out_of_memory) throw std::bad_alloc();
+  check(status == dnnl_success, "dnnl_sgemm refused a product");
+}
+
+// oneDNN compiles its kernels at the first product, and crashes where it gets no memory for them: so it is known to be
+// there (bad_alloc otherwise), and all are compiled, before any product is made.
+void compile() {
+  static const bool done = [] {
+    constexpr std::size_t needed = std::size_t{64} << 20, n = 48;
+    void* const room = ::mmap(nullptr, needed, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (room == MAP_FAILED) throw std::bad_alloc();
+    ::munmap(room, needed);
+    std::vector<float> c(n * n, 0.0f);
+    const std::vector<float> a(n * n, 0.0f);
+    for (const Trans ta : {Trans::no, Trans::yes})
+      for (const Trans tb : {Trans::no, Trans::yes})
+        for (const bool accumulate : {false, true}) sgemm(ta, tb, n, n, n, a.data(), n, a.data(), n, c.data(), n, accumulate);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+}  // namespace
 #endif
 
 void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c,
@@ -58,6 +92,7 @@ void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const
   if (m == 0 || n == 0) return;
 #ifdef BEAMLINE_HAVE_DNNL
   onednn::one_thread();
+  compile();
   // For few rows oneDNN takes other kernels, which sum in another order; a row's result would then depend on the size of
   // the batch it is in. So few rows become 48 (a test holds it to that).
   constexpr std::size_t fewest = 48;
@@ -72,10 +107,7 @@ void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const
       for (std::size_t j = 0; j < n; ++j) c[r * ldc + j] = result[r * n + j] + (accumulate ? c[r * ldc + j] : 0.0f);
     return;
   }
-  const auto i64 = [](std::size_t x) { return static_cast<dnnl_dim_t>(x); };
-  const dnnl_status_t status = dnnl_sgemm(ta == Trans::yes ? 'T' : 'N', tb == Trans::yes ? 'T' : 'N', i64(m), i64(n), i64(k), 1.0f, a, i64(lda), b, i64(ldb),
-                                          accumulate ? 1.0f : 0.0f, c, i64(ldc));
-  check(status == dnnl_success, "dnnl_sgemm refused a product");
+  sgemm(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 #else
   gemm_eigen(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 #endif

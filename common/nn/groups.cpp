@@ -139,9 +139,9 @@ std::vector<ParamRule> apply_groups(const std::vector<ParamInfo>& list, std::spa
       if (matches(group.pattern, list[i].name)) members.push_back(i);
     if (members.empty()) {
       std::vector<std::string> names;
-      names.reserve(list.size());
-      for (const ParamInfo& p : list) names.push_back(p.name);
-      fail(Exit::usage, "group '{}' matches no parameter; the names are {}", group.pattern, fmt::join(names, ", "));
+      for (std::size_t i = 0; i < std::min<std::size_t>(list.size(), 8); ++i) names.push_back(list[i].name);
+      fail(Exit::usage, "group '{}' matches no parameter; the names are {}{}", group.pattern, fmt::join(names, ", "),
+           list.size() > names.size() ? fmt::format(" and {} more to {}", list.size() - names.size(), list.back().name) : "");
     }
     const auto matrix = [&](std::size_t i) { return list[i].group == Group::weight; };
     if (group.decay.value_or(0) > 0 && std::ranges::none_of(members, matrix))
