@@ -121,5 +121,45 @@ TEST(SegmentMax, a_nan_wins) {
   EXPECT_TRUE(std::isnan(y->value[1]));
 }
 
+// A shard may hold no sequence, sequences no tokens, and tokens no neighbours.
+TEST(EmptyBatch, is_no_special_case) {
+  Params<float> p;
+  const Param weight = p.add("w", 4, 6, Group::weight), bias = p.add("b", 1, 4, Group::bias), table = p.add("t", 2, 3, Group::weight);
+  p.allocate();
+  for (const ParamInfo& info : p.list()) p.init_normal(info.at, 1, 1.0);
+  for (const Ids& offsets : {Ids{0}, Ids{0, 0, 0}, Ids{0, 1, 1, 2}}) {  // nothing, empty sequences, lonely tokens
+    Arena arena;
+    Aligned<float> gradients(p.size());
+    Tape<float> t(arena, p.values().data(), gradients.data());
+    const auto rows = static_cast<std::size_t>(offsets.back()), sequences = offsets.size() - 1;
+    const Ids first(rows, 1), zeros(2 * rows, 0);
+    Var<float> x = gather_rows<float>(t, t.param(table), first);
+    x = stochastic_depth<float>(t, x, offsets, 0.5);
+    x = layer_scale(t, gate(t, activation(t, x, Activation::silu), x), slice_columns(t, t.param(bias), 0, 3));
+    const Graph graph = knn_graph<float>(arena, offsets, 3, x->value, 3, Metric::euclidean);
+    EXPECT_EQ(graph.edges(), 0u);
+    Var<float> y = edge_conv(t, x, graph, t.param(weight), t.param(bias), Activation::gelu, Aggregate::max);
+    EXPECT_EQ(segment_mean(t, edge_features(t, x, graph), graph.offsets)->rows, rows);
+    y = concat_columns<float>(t, std::vector<Var<float>>{y, x});
+    y = concat_rows<float>(t, std::vector<Var<float>>{y, y});
+    EXPECT_EQ(y->rows, 2 * rows);
+    y = scatter_add_rows<float>(t, slice_columns(t, y, 0, 3), zeros, 1);
+    NearestCodes<float> nearest;
+    nearest.build(2, 3, t.param(table)->value);
+    const Quantised<float> q = quantise(t, x, t.param(table), nearest, {1, 1, 1});
+    EXPECT_EQ(q.ids.size(), rows);
+    Var<float> pooled = segment_softmax_sum(t, q.value, slice_columns(t, q.value, 0, 1), offsets);
+    pooled = film<float>(t, broadcast_rows<float>(t, pooled, offsets), pooled, pooled, offsets);
+    Var<float> sum = add(t, segment_max(t, pooled, offsets), segment_sum(t, pooled, offsets));
+    EXPECT_EQ(sum->rows, sequences);
+    for (const Var<float> v : {sum, y}) {
+      v->grad = t.scratch(v->size());
+      std::fill_n(v->grad, v->size(), 1.f);
+    }
+    t.backward();
+    for (const float g : std::span(gradients.data(), gradients.size())) EXPECT_TRUE(std::isfinite(g));
+  }
+}
+
 }  // namespace
 }  // namespace bl::nn::testing
