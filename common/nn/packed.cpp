@@ -23,40 +23,35 @@ T* workspace(std::size_t n) {
   return memory.data();
 }
 
+#ifdef BEAMLINE_HAVE_DNNL
+
 // Products are made in blocks of rows, so that a few compiled kernels do for any number of rows: whole blocks, and a last
-// one that is rounded up. It then begins earlier and makes some rows twice; where that cannot be (rows are few, or
-// C is added to) it runs on copies. run(rows, x, y); x has `readable` rows.
+// one that is rounded up. It then begins earlier and makes some rows twice; where that cannot be (rows are few, or y is
+// added to) its result goes to y by way of a copy. x has bf16_rows(rows) rows. run(rows, x, y).
 constexpr std::size_t block_rows = 256, step_rows = 16;
 
-template <class In, class Run>
-void in_blocks(std::size_t rows, std::size_t readable, std::size_t k, std::size_t n, const In* x, float* y, bool accumulate, const Run& run) {
+template <class Run>
+void in_blocks(std::size_t rows, std::size_t k, std::size_t n, const Bf16* x, float* y, bool accumulate, const Run& run) {
   std::size_t start = 0;
   for (; rows - start >= block_rows; start += block_rows) run(block_rows, x + start * k, y + start * n);
   const std::size_t rest = rows - start, m = (rest + step_rows - 1) / step_rows * step_rows;
   if (rest == 0) return;
   if (rest == m) return run(m, x + start * k, y + start * n);
   if (!accumulate && rows >= m) return run(m, x + (rows - m) * k, y + (rows - m) * n);
-  const In* from = x + start * k;
-  if (start + m > readable) {
-    In* copy = workspace<In, 0>(m * k);
-    std::copy_n(from, rest * k, copy);
-    std::fill_n(copy + rest * k, (m - rest) * k, In{});
-    from = copy;
-  }
-  float *result = workspace<float, 1>(m * n), *to = y + start * n;
+  float *result = workspace<float, 0>(m * n), *to = y + start * n;
   if (accumulate) {
     std::copy_n(to, rest * n, result);
     std::fill_n(result + rest * n, (m - rest) * n, 0.0f);
   }
-  run(m, from, result);
+  run(m, x + start * k, result);
   std::copy_n(result, rest * n, to);
 }
 
-#ifdef BEAMLINE_HAVE_DNNL
-
 using dnnl::memory;
 
+// What is compiled is compiled for the number of threads that its thread has: one, from the first use on.
 dnnl::engine& engine() {
+  onednn::one_thread();
   static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
   return cpu;
 }
@@ -64,13 +59,11 @@ dnnl::engine& engine() {
 bool has_isa(dnnl_cpu_isa_t isa) { return (dnnl_get_effective_cpu_isa() & isa) == isa; }
 bool bf16_in_hardware() { return has_isa(dnnl_cpu_isa_avx512_core_bf16); }
 
-memory::data_type type_of(Precision p) { return p == Precision::bf16 ? memory::data_type::bf16 : memory::data_type::f32; }
 memory::dim dim(std::size_t x) { return static_cast<memory::dim>(x); }
 
 // C (m, n) = A (m, k) · B (k, n); B packed, or (of `outer`) plain with A transposed in memory.
 struct Shape {
   std::size_t m, n, k;
-  Precision precision;
   bool outer, accumulate;
   bool operator==(const Shape&) const = default;
 };
@@ -78,12 +71,13 @@ struct ShapeHash {
   std::size_t operator()(const Shape& s) const {
     std::size_t h = s.m * 4 + (s.outer ? 2u : 0u) + (s.accumulate ? 1u : 0u);
     h = h * 0x9E3779B97F4A7C15u + s.n;
-    h = h * 0x9E3779B97F4A7C15u + s.k;
-    return h * 2 + static_cast<std::size_t>(s.precision);
+    return h * 0x9E3779B97F4A7C15u + s.k;
   }
 };
 
-memory::desc left_desc(const Shape& s) { return {{dim(s.m), dim(s.k)}, type_of(s.precision), s.outer ? memory::dims{1, dim(s.m)} : memory::dims{dim(s.k), 1}}; }
+memory::desc left_desc(const Shape& s) {
+  return {{dim(s.m), dim(s.k)}, memory::data_type::bf16, s.outer ? memory::dims{1, dim(s.m)} : memory::dims{dim(s.k), 1}};
+}
 memory::desc result_desc(const Shape& s) { return {{dim(s.m), dim(s.n)}, memory::data_type::f32, memory::dims{dim(s.n), 1}}; }
 
 dnnl::matmul::primitive_desc describe(const Shape& s, const memory::desc& right) {
@@ -130,15 +124,14 @@ void run(const Shape& shape, const void* left, const memory::desc& right_desc, d
 // One of the two factors that W is: Wᵀ (in, out) of the forward, W (out, in) of the backward.
 struct Side {
   std::size_t k, n;
-  Precision precision;
   memory::desc plain;  // as it lies among the parameters, in float
   memory packed;
   dnnl::reorder reorder;
 
-  Side(std::size_t out, std::size_t in, bool transposed, Precision p) : k(transposed ? in : out), n(transposed ? out : in), precision(p) {
+  Side(std::size_t out, std::size_t in, bool transposed) : k(transposed ? in : out), n(transposed ? out : in) {
     plain = memory::desc({dim(k), dim(n)}, memory::data_type::f32, transposed ? memory::dims{1, dim(in)} : memory::dims{dim(in), 1});
-    const memory::desc any({dim(k), dim(n)}, type_of(precision), memory::format_tag::any);
-    packed = memory(describe({block_rows, n, k, precision, false, false}, any).weights_desc(), engine());
+    const memory::desc any({dim(k), dim(n)}, memory::data_type::bf16, memory::format_tag::any);
+    packed = memory(describe({block_rows, n, k, false, false}, any).weights_desc(), engine());
     reorder = dnnl::reorder(memory(plain, engine(), nullptr), packed);
   }
   void update(const float* w) {
@@ -146,21 +139,16 @@ struct Side {
     memory from(plain, engine(), const_cast<float*>(w));
     reorder.execute(stream(), from, packed);
   }
-  template <class In>
-  void multiply(std::size_t rows, std::size_t readable, const In* x, float* y, bool accumulate) const {
+  void multiply(std::size_t rows, const Bf16* x, float* y, bool accumulate) const {
     const memory::desc desc = packed.get_desc();
-    in_blocks(rows, readable, k, n, x, y, accumulate, [&](std::size_t m, const In* a, float* c) {
-      run({m, n, k, precision, false, accumulate}, a, desc, packed.get(), nullptr, c);
+    in_blocks(rows, k, n, x, y, accumulate, [&](std::size_t m, const Bf16* a, float* c) {
+      run({m, n, k, false, accumulate}, a, desc, packed.get(), nullptr, c);
     });
   }
 };
 
-// oneDNN packs for its AVX-512 kernels only.
-bool packing_helps() { return has_isa(dnnl_cpu_isa_avx512_core); }
-
 #else
 bool bf16_in_hardware() { return false; }
-bool packing_helps() { return false; }
 #endif
 
 }  // namespace
@@ -174,12 +162,12 @@ Precision precision_named(std::string_view name) {
 std::string_view name_of(Precision precision) { return precision == Precision::bf16 ? "bf16" : "f32"; }
 
 std::string product_backend(Precision precision) {
-  if (precision == Precision::f32) return fmt::format("{}{}", gemm_backend(), packing_helps() ? ", weights packed" : "");
+  if (precision == Precision::f32) return gemm_backend();
   if (!bf16_in_hardware()) return fmt::format("{}, factors rounded to bf16 and multiplied as f32 (the CPU has no bf16 instructions)", gemm_backend());
 #ifdef BEAMLINE_HAVE_DNNL
-  if (has_isa(dnnl_cpu_isa_avx512_core_amx)) return fmt::format("{}, bf16 on AMX, weights packed", gemm_backend());
+  if (has_isa(dnnl_cpu_isa_avx512_core_amx)) return fmt::format("{}, bf16 on AMX", gemm_backend());
 #endif
-  return fmt::format("{}, bf16 on AVX-512, weights packed", gemm_backend());
+  return fmt::format("{}, bf16 on AVX-512", gemm_backend());
 }
 
 void to_bf16_matrix(std::size_t rows, std::size_t width, const float* x, Bf16* y) {
@@ -189,32 +177,26 @@ void to_bf16_matrix(std::size_t rows, std::size_t width, const float* x, Bf16* y
 
 struct PackedMatrix::Impl {
   std::size_t out = 0, in = 0;
-  Precision precision = Precision::f32;
   std::vector<float> rounded;  // W rounded to bf16, where the CPU cannot do better
 #ifdef BEAMLINE_HAVE_DNNL
   std::unique_ptr<Side> forward, backward;
 #endif
 };
 
-PackedMatrix::PackedMatrix(std::size_t out, std::size_t in, Precision precision) : impl_(std::make_unique<Impl>()) {
+PackedMatrix::PackedMatrix(std::size_t out, std::size_t in) : impl_(std::make_unique<Impl>()) {
   impl_->out = out;
   impl_->in = in;
-  impl_->precision = precision;
-  if (precision == Precision::bf16 && !bf16_in_hardware()) {
+  if (!bf16_in_hardware()) {
     impl_->rounded.resize(out * in);
     return;
   }
 #ifdef BEAMLINE_HAVE_DNNL
-  impl_->forward = std::make_unique<Side>(out, in, true, precision);
-  impl_->backward = std::make_unique<Side>(out, in, false, precision);
-#else
-  fail(Exit::failed, "weights are packed by oneDNN only, which this program was built without");
+  impl_->forward = std::make_unique<Side>(out, in, true);
+  impl_->backward = std::make_unique<Side>(out, in, false);
 #endif
 }
 PackedMatrix::~PackedMatrix() = default;
 PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;
-
-Precision PackedMatrix::precision() const { return impl_->precision; }
 
 void PackedMatrix::update(const float* w) {
   if (!impl_->rounded.empty()) {
@@ -229,42 +211,25 @@ void PackedMatrix::update(const float* w) {
 #endif
 }
 
-void PackedMatrix::forward([[maybe_unused]] std::size_t rows, [[maybe_unused]] const float* x, [[maybe_unused]] float* y) const {
-  check(impl_->precision == Precision::f32, "a product of floats with a matrix packed for bf16");
-#ifdef BEAMLINE_HAVE_DNNL
-  impl_->forward->multiply(rows, rows, x, y, false);
-#endif
-}
-
-void PackedMatrix::backward([[maybe_unused]] std::size_t rows, [[maybe_unused]] const float* dy, [[maybe_unused]] float* dx,
-                            [[maybe_unused]] bool accumulate) const {
-  check(impl_->precision == Precision::f32, "a product of floats with a matrix packed for bf16");
-#ifdef BEAMLINE_HAVE_DNNL
-  impl_->backward->multiply(rows, rows, dy, dx, accumulate);
-#endif
-}
-
 void PackedMatrix::forward(std::size_t rows, const Bf16* x, float* y) const {
-  check(impl_->precision == Precision::bf16, "a product of bf16 with a matrix packed for floats");
   if (!impl_->rounded.empty()) {
     float* wide = workspace<float, 0>(rows * impl_->in);
     from_bf16(rows * impl_->in, x, wide);
     return gemm(Trans::no, Trans::yes, rows, impl_->out, impl_->in, wide, impl_->in, impl_->rounded.data(), impl_->in, y, impl_->out, false);
   }
 #ifdef BEAMLINE_HAVE_DNNL
-  impl_->forward->multiply(rows, bf16_rows(rows), x, y, false);
+  impl_->forward->multiply(rows, x, y, false);
 #endif
 }
 
 void PackedMatrix::backward(std::size_t rows, const Bf16* dy, float* dx, bool accumulate) const {
-  check(impl_->precision == Precision::bf16, "a product of bf16 with a matrix packed for floats");
   if (!impl_->rounded.empty()) {
     float* wide = workspace<float, 0>(rows * impl_->out);
     from_bf16(rows * impl_->out, dy, wide);
     return gemm(Trans::no, Trans::no, rows, impl_->in, impl_->out, wide, impl_->out, impl_->rounded.data(), impl_->in, dx, impl_->in, accumulate);
   }
 #ifdef BEAMLINE_HAVE_DNNL
-  impl_->backward->multiply(rows, bf16_rows(rows), dy, dx, accumulate);
+  impl_->backward->multiply(rows, dy, dx, accumulate);
 #endif
 }
 
@@ -280,16 +245,15 @@ void add_outer(std::size_t out, std::size_t in, std::size_t rows, const Bf16* dy
   constexpr std::size_t most = 512;  // rows summed over at once: a few compiled kernels do for any number
   for (std::size_t start = 0, end = bf16_rows(rows); start < end; start += most) {
     const std::size_t k = std::min(most, end - start);
-    run({out, in, k, Precision::bf16, true, true}, dy + start * out, {{dim(k), dim(in)}, memory::data_type::bf16, memory::dims{dim(in), 1}}, nullptr,
-        x + start * in, dw);
+    run({out, in, k, true, true}, dy + start * out, {{dim(k), dim(in)}, memory::data_type::bf16, memory::dims{dim(in), 1}}, nullptr, x + start * in, dw);
   }
 #endif
 }
 
 PackedWeights::PackedWeights(const Params<float>& params, Precision precision) : precision_(precision) {
-  if (precision == Precision::f32 && !packing_helps()) return;
+  if (precision == Precision::f32) return;
   for (const ParamInfo& p : params.list())
-    if (p.group == Group::weight && p.at.rows > 1) entries_.push_back({p.at.offset, PackedMatrix(p.at.rows, p.at.width, precision)});
+    if (p.group == Group::weight && p.at.rows > 1) entries_.push_back({p.at.offset, PackedMatrix(p.at.rows, p.at.width)});
 }
 
 void PackedWeights::update(Pool& pool, const float* values) {

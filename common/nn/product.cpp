@@ -32,10 +32,6 @@ typename Product<T>::Kept Product<T>::forward(std::size_t rows, const T* x, T* y
   Kept kept{x, nullptr, rows};
   if constexpr (std::is_same_v<T, float>)
     if (packed_ != nullptr) {
-      if (packed_->precision() == Precision::f32) {
-        packed_->forward(rows, x, y);
-        return kept;
-      }
       kept.rounded = tape_->scratch(size_in<T>(rows, in_));
       to_bf16_matrix(rows, in_, x, as_bf16(kept.rounded));
       packed_->forward(rows, as_bf16(kept.rounded), y);
@@ -60,10 +56,7 @@ void Product<T>::backward(const Kept& kept, const T* dy, T* dx, bool accumulate,
     }
   }
   if (dw != nullptr) gemm(Trans::yes, Trans::no, out_, in_, rows, dy, out_, kept.x, in_, dw, in_, true);
-  if (dx == nullptr) return;
-  if constexpr (std::is_same_v<T, float>)
-    if (packed_ != nullptr) return packed_->backward(rows, dy, dx, accumulate);
-  gemm(Trans::no, Trans::no, rows, in_, out_, dy, out_, w_, in_, dx, in_, accumulate);
+  if (dx != nullptr) gemm(Trans::no, Trans::no, rows, in_, out_, dy, out_, w_, in_, dx, in_, accumulate);
 }
 
 template <class T>

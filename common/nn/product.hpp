@@ -1,5 +1,5 @@
-// The three products of a layer with weights W (out, in), for ops: y = x Wᵀ, dx = dy W, dW += dyᵀ x. On packed weights
-// and in their precision where the tape has them, else plain.
+// The three products of a layer with weights W (out, in), for ops: y = x Wᵀ, dx = dy W, dW += dyᵀ x. In bf16 where
+// the tape has packed weights for W, else plain.
 #pragma once
 #include "nn/packed.hpp"
 #include "nn/tape.hpp"

@@ -65,8 +65,8 @@ class Tape {
   // Parameters that get no gradient: a byte for every 64 bytes of the block, 1 where a frozen one starts; null: none. The
   // caller keeps it alive.
   void freeze(const std::uint8_t* frozen) { frozen_ = frozen; }
-  // Products of this pass run on these copies of the parameters and in their precision; null: on the parameters
-  // themselves. The caller keeps them alive and up to date. Nothing changes for double.
+  // Products of this pass run in the precision of these copies of the parameters; null: in that of T. The caller keeps
+  // them alive and up to date. Nothing changes for double.
   void use(const PackedWeights* packed) { packed_ = packed; }
   const PackedWeights* packed() const { return packed_; }
   const T* values() const { return values_; }
