@@ -303,8 +303,8 @@ def bench_inference(bench, dim, rounds):
                         worker.__exit__()
             median = {n: statistics.median(v) for n, v in latency.items()}
             peer = median.get("onnx")
-            bench.row(section, "latency of one event" + (" / ONNX Runtime" if peer else ""), "us, median", median["beamline"], peer,
-                      median["beamline"] / peer if peer else None, turns=512,
+            bench.row(section, "latency of one event" + (", ONNX Runtime / beamline" if peer else ""), "us, median", median["beamline"], peer,
+                      peer / median["beamline"] if peer else None, turns=512,
                       p99={n: sorted(v)[int(0.99 * len(v))] for n, v in latency.items()})
     finally:
         for worker in everybody:
