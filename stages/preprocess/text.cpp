@@ -212,8 +212,8 @@ void Parser::object(const char* begin, const char* end, std::size_t number, Even
       const char* stop = find(p, end, ',');
       if (stop > p && !parse(p, stop, btag)) fault("btag", quoted(p, stop) + " is not a number");
     }
+    if (!(std::abs(charge) <= 100) || charge != std::floor(charge)) fault("charge", fmt::format("{} is not a whole number", charge));
     o.charge = static_cast<int>(charge);
-    if (o.charge != charge) fault("charge", fmt::format("{} is not a whole number", charge));
     if (known->type == physics::ObjectType::jet) o.btag = options_.btag_cut ? (btag >= *options_.btag_cut ? 1 : 0) : std::max(btag, 0.0);
   } else if (p <= end && find(p, end, ',') != p) {
     fault("phi", fmt::format("is followed by {}, an object has five values", quoted(p, end)));
