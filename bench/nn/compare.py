@@ -198,6 +198,7 @@ def bench_gpt(bench, threads, rounds):
             peaks.append(engines[0].ask("peak")["gflops"])
         memory = {w.name: w.ask("memory") for w in everybody}
         breakdown = engines[0].ask("breakdown", 1) if threads == 1 else None
+        product = engines[0].ask("product")["gflops"] if threads == 1 else None
     finally:
         for worker in everybody:
             worker.__exit__()
@@ -239,7 +240,7 @@ def bench_gpt(bench, threads, rounds):
     else:
         bench.row(section, "memory", "MiB", memory["beamline"]["peak"] / 2**20, turns=1)
     if breakdown:
-        bench.breakdown = breakdown | {"peak": peak}
+        bench.breakdown = breakdown | {"peak": peak, "product": product}
 
 
 def bench_encoder(bench, dim, rounds):
@@ -341,7 +342,8 @@ def print_table(bench):
         print(f"  {r['what']:{width}}{number(r['engine']):>10} {number(r['peer']):>10} {ratio:>7}  {goal:>8}  {verdict:11}  {unit}".rstrip())
     if bench.breakdown:
         step, peak = bench.breakdown["step"], bench.breakdown["peak"]
-        print(f"\nwhere a GPT step goes (f32, one thread, {step:.2f} s of processor time; peak {peak:.0f} GFLOP/s)")
+        print(f"\nwhere a GPT step goes (f32, one thread, {step:.2f} s of processor time; peak {peak:.0f} GFLOP/s, one product of 2048x2048x2048 "
+              f"{bench.breakdown['product']:.0f})")
         print(f"  {'op':26} {'forward ms':>10} {'backward ms':>11} {'share %':>8} {'GFLOP/s':>8} {'% peak':>7}")
         for op in bench.breakdown["ops"]:
             t = op["forward"] + op["backward"]

@@ -12,6 +12,7 @@
 //   latency B     the same event by event; microseconds of each
 //   breakdown B   where the time of a step goes (gpt, one thread)
 //   peak          GFLOP/s of the FMA peak (f32)
+//   product       GFLOP/s of one square product of 2048 (f32): what the library of matrix products makes of that peak
 //   memory        bytes: largest resident set so far, and at the start
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -33,6 +34,7 @@
 #include "breakdown.hpp"
 #include "models/gpt.hpp"
 #include "models/trainer.hpp"
+#include "nn/gemm.hpp"
 #include "nn/kernels.hpp"
 #include "nn/packed.hpp"
 #include "peak.hpp"
@@ -100,6 +102,19 @@ std::string timed(const F& f) {
   const double cpu = seconds(CLOCK_PROCESS_CPUTIME_ID), wall = seconds(CLOCK_MONOTONIC);
   f();
   return fmt::format("\"cpu\":{:.6f},\"wall\":{:.6f}", seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu, seconds(CLOCK_MONOTONIC) - wall);
+}
+
+double product_speed() {
+  constexpr std::size_t n = 2048;
+  nn::Aligned<float> a(n * n), c(n * n);
+  std::ranges::fill(std::span(a.data(), a.size()), 0.5f);
+  double best = 0;
+  for (int i = 0; i < 4; ++i) {
+    const double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    nn::gemm(nn::Trans::no, nn::Trans::yes, n, n, n, a.data(), n, a.data(), n, c.data(), n, false);
+    best = std::max(best, 2e-9 * n * n * n / (seconds(CLOCK_PROCESS_CPUTIME_ID) - start));
+  }
+  return best;
 }
 
 class GptWork {
@@ -244,6 +259,8 @@ void serve(const Options& options) {
     words >> verb;
     if (verb == "peak") {
       std::cout << fmt::format("{{\"gflops\":{:.2f}}}", fma_peak(0.2)) << std::endl;
+    } else if (verb == "product") {
+      std::cout << fmt::format("{{\"gflops\":{:.2f}}}", product_speed()) << std::endl;
     } else if (verb == "memory") {
       std::cout << fmt::format("{{\"peak\":{:.0f},\"start\":{:.0f}}}", peak_memory(), memory_at_start) << std::endl;
     } else {
