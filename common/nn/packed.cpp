@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <new>
 #include <unordered_map>
 
 #include "base/error.hpp"
@@ -59,6 +60,17 @@ dnnl::engine& engine() {
 bool has_isa(dnnl_cpu_isa_t isa) { return (dnnl_get_effective_cpu_isa() & isa) == isa; }
 bool bf16_in_hardware() { return has_isa(dnnl_cpu_isa_avx512_core_bf16); }
 
+// f(), with oneDNN's exceptions as ours.
+template <class F>
+auto translated(const F& f) {
+  try {
+    return f();
+  } catch (const dnnl::error& e) {
+    if (e.status == dnnl_out_of_memory) throw std::bad_alloc();
+    fail(Exit::failed, "oneDNN refused a product of bf16 on this CPU ({}); train in f32", e.what());
+  }
+}
+
 memory::dim dim(std::size_t x) { return static_cast<memory::dim>(x); }
 
 // C (m, n) = A (m, k) · B (k, n); B packed, or (of `outer`) plain with A transposed in memory.
@@ -107,8 +119,10 @@ void run(const Shape& shape, const void* left, const memory::desc& right_desc, d
   thread_local std::unordered_map<Shape, Call, ShapeHash> calls;
   auto it = calls.find(shape);
   if (it == calls.end()) {
-    Call call{dnnl::matmul(describe(shape, right_desc)), memory(left_desc(shape), engine(), nullptr), memory(result_desc(shape), engine(), nullptr),
-              shape.outer ? memory(right_desc, engine(), nullptr) : memory()};
+    Call call = translated([&] {
+      return Call{dnnl::matmul(describe(shape, right_desc)), memory(left_desc(shape), engine(), nullptr), memory(result_desc(shape), engine(), nullptr),
+                  shape.outer ? memory(right_desc, engine(), nullptr) : memory()};
+    });
     it = calls.emplace(shape, std::move(call)).first;
   }
   Call& call = it->second;
@@ -118,7 +132,8 @@ void run(const Shape& shape, const void* left, const memory::desc& right_desc, d
   const std::array<dnnl_exec_arg_t, 3> arguments{
       {{DNNL_ARG_SRC, call.left.get()}, {DNNL_ARG_WEIGHTS, shape.outer ? call.right.get() : right}, {DNNL_ARG_DST, call.result.get()}}};
   const dnnl_status_t status = dnnl_primitive_execute(call.primitive.get(), stream().get(), static_cast<int>(arguments.size()), arguments.data());
-  check(status == dnnl_success, "oneDNN refused a product");
+  if (status == dnnl_out_of_memory) throw std::bad_alloc();
+  check(status == dnnl_success, "oneDNN refused a product of bf16");
 }
 
 // One of the two factors that W is: Wᵀ (in, out) of the forward, W (out, in) of the backward.
@@ -191,8 +206,8 @@ PackedMatrix::PackedMatrix(std::size_t out, std::size_t in) : impl_(std::make_un
     return;
   }
 #ifdef BEAMLINE_HAVE_DNNL
-  impl_->forward = std::make_unique<Side>(out, in, true);
-  impl_->backward = std::make_unique<Side>(out, in, false);
+  impl_->forward = translated([&] { return std::make_unique<Side>(out, in, true); });
+  impl_->backward = translated([&] { return std::make_unique<Side>(out, in, false); });
 #endif
 }
 PackedMatrix::~PackedMatrix() = default;
