@@ -3,9 +3,12 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "base/error.hpp"
 
 namespace bl {
 
@@ -35,6 +38,15 @@ struct Pool::State {
     }
   }
 
+  void join() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    start.notify_all();
+    for (auto& worker : workers) worker.join();
+  }
+
   void loop(std::size_t worker) {
     std::size_t seen = 0;
     std::unique_lock lock(mutex);
@@ -52,17 +64,15 @@ struct Pool::State {
 
 Pool::Pool(std::size_t threads) : state_(std::make_unique<State>()) {
   state_->threads = threads == 0 ? 1 : threads;
-  for (std::size_t w = 1; w < state_->threads; ++w) state_->workers.emplace_back([this, w] { state_->loop(w); });
+  try {
+    for (std::size_t w = 1; w < state_->threads; ++w) state_->workers.emplace_back([this, w] { state_->loop(w); });
+  } catch (const std::system_error& e) {
+    state_->join();  // those that did start
+    fail(Exit::failed, "cannot start {} threads ({}): lower --threads", threads, e.what());
+  }
 }
 
-Pool::~Pool() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->start.notify_all();
-  for (auto& worker : state_->workers) worker.join();
-}
+Pool::~Pool() { state_->join(); }
 
 std::size_t Pool::threads() const noexcept { return state_->threads; }
 

@@ -9,7 +9,8 @@ namespace bl {
 
 class Pool {
  public:
-  explicit Pool(std::size_t threads);  // the calling thread is one of them: Pool(1) starts none
+  // The calling thread is one of them: Pool(1) starts none. Throws Exit::failed where the system gives no more threads.
+  explicit Pool(std::size_t threads);
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
