@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace bl::dist {
@@ -42,8 +43,8 @@ class Communicator {
   virtual std::size_t rank() const noexcept = 0;  // 0 … size() - 1
   virtual std::size_t size() const noexcept = 0;
   // Sends and receives all of these at once and returns when all are done. Messages between two ranks arrive in the order
-  // of their lists; sizes must agree. Throws Exit::failed when a rank is lost, and Interrupted when this process was asked
-  // to stop and the others do not answer any more.
+  // of their lists; sizes must agree. Throws Exit::failed when a rank is lost, or when this process was asked to stop and
+  // the others do not answer any more.
   virtual void exchange(std::span<const Send> sends, std::span<const Receive> receives) = 0;
 
   // Rank 0's bytes to all.
@@ -51,6 +52,7 @@ class Communicator {
   std::string broadcast(std::string text);  // the text given by rank 0
   template <class T>
   T broadcast(T value) {
+    static_assert(std::is_trivially_copyable_v<T>);
     broadcast(&value, sizeof value);
     return value;
   }
@@ -59,6 +61,7 @@ class Communicator {
   // One value of every rank, in order of the ranks.
   template <class T>
   std::vector<T> gather(const T& mine) {
+    static_assert(std::is_trivially_copyable_v<T>);
     std::vector<T> all(size());
     all[rank()] = mine;
     const std::vector<std::size_t> bytes(size(), sizeof(T));

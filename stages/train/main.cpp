@@ -1,4 +1,6 @@
 // bl-train: learns to predict hidden tokens.
+#include <sched.h>
+
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -161,6 +163,10 @@ class Run {
     }
     const std::size_t workers = context_.threads() * ranks_.size();
     if (workers > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, workers);
+    cpu_set_t cores;
+    if (ranks_.size() > 1 && ::sched_getaffinity(0, sizeof cores, &cores) == 0 && static_cast<std::size_t>(CPU_COUNT(&cores)) < context_.threads())
+      log::warn("the launcher binds this rank to {} core(s), which its {} threads share: start with mpirun --bind-to none", CPU_COUNT(&cores),
+                context_.threads());
     log::info("{} parameters; products: {}", trainer_->model().params().count(), nn::product_backend(config.precision));
     doing_.clear();
   }
@@ -407,7 +413,8 @@ int main(int argc, char** argv) {
   program.note("Signals", "SIGTERM and SIGINT save a checkpoint after the current step and end with 128 + signal.");
   program.note("Ranks",
                "mpirun -n 4 bl-train … divides each batch among four processes, on one machine or several; the result has the same bits as that of one. Rank 0 "
-               "reads the input and writes all files; --resume must be readable by all. When a rank dies the job ends: go on with --resume.");
+               "reads the input and writes all files; --resume must be readable by all. When a rank dies the job ends: go on with --resume. "
+               "docs/ranks.md tells what several machines need.");
   try {
     const auto job = dist::join();
     program.member(job->rank());
