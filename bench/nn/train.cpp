@@ -1,5 +1,5 @@
 // Training tokens/s of the event encoder and the share of the FMA peak, both measured in this run; and each op alone.
-//   bench_nn [--ops] [--json FILE] [--seconds S]
+//   bench_nn [--ops] [--json FILE] [--seconds S] [--dim D] [--precision P]
 // Events of 7 to 18 tokens. "one hidden": one target an event (what bl-train does; the last layer then works on hidden
 // rows only). "all rows": every token is a target and the whole last layer is worked on, for comparison with others.
 // Time is processor time of the one thread, so that a busy machine disturbs little.
@@ -65,14 +65,19 @@ int main(int argc, char** argv) {
   bool ops = false;
   double seconds = 2;
   std::string json;
+  std::vector<std::uint32_t> dims{64, 128, 512};
+  std::vector<bl::nn::Precision> precisions{bl::nn::Precision::f32, bl::nn::Precision::bf16};
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--ops") == 0) ops = true;
     else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) json = argv[++i];
     else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) seconds = std::stod(argv[++i]);
-    else return fmt::print(stderr, "usage: bench_nn [--ops] [--json FILE] [--seconds S]\n"), 2;
+    else if (std::strcmp(argv[i], "--dim") == 0 && i + 1 < argc) dims = {static_cast<std::uint32_t>(std::stoul(argv[++i]))};
+    else if (std::strcmp(argv[i], "--precision") == 0 && i + 1 < argc) precisions = {bl::nn::precision_named(argv[++i])};
+    else return fmt::print(stderr, "usage: bench_nn [--ops] [--json FILE] [--seconds S] [--dim D] [--precision f32|bf16]\n"), 2;
   }
   std::string lines;
-  fmt::print("matrix product: {}; kernels: {}\n", bl::nn::gemm_backend(), bl::nn::kernel_target());
+  for (const auto p : precisions) fmt::print("{}: {}\n", bl::nn::name_of(p), bl::nn::product_backend(p));
+  fmt::print("kernels: {}\n", bl::nn::kernel_target());
 
   if (ops) {
     const double peak = bl::bench::fma_peak(0.3);
@@ -108,9 +113,12 @@ int main(int argc, char** argv) {
     return 0;
   }
 
-  fmt::print("{:>5} {:>7} {:>12} {:>12} {:>10} {:>8} {:>8} {:>14}\n", "dim", "layers", "targets", "tokens/s", "GFLOP/s", "peak", "% peak", "scored events/s");
-  for (const std::uint32_t dim : {64u, 128u, 512u})
-    for (const bool all : {false, true}) {
+  fmt::print("{:>5} {:>9} {:>7} {:>12} {:>12} {:>10} {:>8} {:>8} {:>14}\n", "dim", "precision", "layers", "targets", "tokens/s", "GFLOP/s", "peak", "% peak",
+             "scored events/s");
+  for (const std::uint32_t dim : dims)
+    for (std::size_t run = 0; run < 2 * precisions.size(); ++run) {
+      const bool all = run % 2 != 0;
+      const bl::nn::Precision precision = precisions[run / 2];
       bl::models::EncoderConfig config;
       config.vocabulary = 967;
       config.mask_id = 966;
@@ -122,6 +130,7 @@ int main(int argc, char** argv) {
       bl::Pool pool(1);
       bl::models::TrainerConfig training;
       training.batch = static_cast<std::uint32_t>(events);
+      training.precision = precision;
       bl::models::Trainer trainer(config, training, pool);
       std::vector<std::uint32_t> list(events);
       std::iota(list.begin(), list.end(), 0u);
@@ -132,15 +141,17 @@ int main(int argc, char** argv) {
       for (const auto m : data.mask) targets += m;
       const double tokens = static_cast<double>(data.tokens.size()), flops = trainer.model().training_flops(tokens, pairs, targets);
       double scored = 0;
-      if (!all && dim < 512) {
+      if (!all && dim < 512 && precision == bl::nn::Precision::f32) {
         bl::models::ScoringWorkspace workspace(1);
         scored =
             static_cast<double>(events) / median_seconds(seconds / 2, [&] { bl::models::token_log_probabilities(trainer.model(), data, {}, pool, workspace); });
       }
-      fmt::print("{:5} {:7} {:>12} {:12.0f} {:10.1f} {:8.0f} {:8.0f} {:>14}\n", dim, config.layers, all ? "all rows" : "one hidden", tokens / t,
-                 flops / t * 1e-9, peak, flops / t * 1e-7 / peak, scored > 0 ? fmt::format("{:.0f}", scored) : "-");
-      lines += fmt::format("{{\"engine\":\"beamline\",\"dim\":{},\"targets\":\"{}\",\"tokens_per_second\":{:.1f},\"percent_of_peak\":{:.1f}}}\n", dim,
-                           all ? "all" : "one", tokens / t, flops / t * 1e-7 / peak);
+      fmt::print("{:5} {:>9} {:7} {:>12} {:12.0f} {:10.1f} {:8.0f} {:8.0f} {:>14}\n", dim, bl::nn::name_of(precision), config.layers,
+                 all ? "all rows" : "one hidden", tokens / t, flops / t * 1e-9, peak, flops / t * 1e-7 / peak,
+                 scored > 0 ? fmt::format("{:.0f}", scored) : "-");
+      lines += fmt::format(
+          "{{\"engine\":\"beamline\",\"precision\":\"{}\",\"dim\":{},\"targets\":\"{}\",\"tokens_per_second\":{:.1f},\"percent_of_peak\":{:.1f}}}\n",
+          bl::nn::name_of(precision), dim, all ? "all" : "one", tokens / t, flops / t * 1e-7 / peak);
     }
   if (!json.empty()) std::ofstream(json) << lines;
 }
