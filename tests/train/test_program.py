@@ -209,6 +209,124 @@ class Train(unittest.TestCase):
         self.assertIn("masked.bl", errors)
         self.assertEqual(sorted(p.name for p in self.folder.glob("m.h5*")), [])
 
+    def test_every_optimiser_resumes_to_the_same_weights_after_a_kill(self):
+        variants = {
+            "lion": ["--optimizer", "lion", "--lr", "0.0005", "--schedule", "one-cycle", "--warmup", "-1", "--group", "encoder/0/*:rate=0.5,warmup=20"],
+            "sgd": ["--optimizer", "sgd", "--nesterov", "--lr", "0.1", "--schedule", "inverse-sqrt", "--batch", "16", "--accumulate", "4",
+                    "--group", "encoder/*:decay=0,freeze=0.5"],
+        }
+        for name, extra in variants.items():
+            with self.subTest(name):
+                options = ["--in", "masked.bl", "--epochs", "30", *extra]
+                self.run_train(*options, "--save", f"{name}.h5")
+                (self.folder / "m.h5").unlink(missing_ok=True)
+                code, _ = self.interrupt(signal.SIGKILL, [*options, "--save", "m.h5", "--checkpoint-every", "7"])
+                self.assertEqual(code, -signal.SIGKILL)
+                self.run_train(*options, "--save", "m.h5", "--resume", "m.h5.part.h5", "--checkpoint-every", "7", "--threads", "2")
+                self.assertEqual(self.digest("m.h5"), self.digest(f"{name}.h5"))
+
+    def test_settings_that_change_the_bits_are_refused_at_resume(self):
+        self.run_train("--in", "masked.bl", "--save", "m.h5", "--epochs", "1")
+        for changed, message in ((["--optimizer", "lion"], "optimizer adamw, now it is lion"), (["--schedule", "constant"], "schedule cosine, now it is constant"),
+                                 (["--accumulate", "2"], "accumulate 1, now it is 2"), (["--beta2", "0.95"], "beta2 0, now it is 0.95"),
+                                 (["--group", "head/*:rate=2"], "groups none, now it is head/*:rate=2")):
+            self.assertIn(message, self.run_train("--in", "masked.bl", "--save", "n.h5", "--epochs", "2", "--resume", "m.h5", *changed, expect=2))
+
+    def test_accumulated_batches_are_one_large_batch(self):
+        self.run_train("--in", "masked.bl", "--save", "large.h5", "--epochs", "2", "--shard", "8")
+        self.run_train("--in", "masked.bl", "--save", "several.h5", "--epochs", "2", "--shard", "8", "--batch", "16", "--accumulate", "4")
+        self.assertEqual(self.digest("several.h5"), self.digest("large.h5"))
+        with open(self.folder / "masked.bl") as stream:
+            self.run_train("--save", "pipe.h5", "--batch", "16", "--accumulate", "4", stdin=stream)
+        with open(self.folder / "masked.bl") as stream:
+            self.run_train("--save", "pipe64.h5", stdin=stream)
+        self.assertEqual(self.digest("pipe.h5"), self.digest("pipe64.h5"))
+
+    def test_groups_are_read_from_options_and_config_files(self):
+        self.run_train("--in", "masked.bl", "--save", "a.h5", "--epochs", "1", "--group", "encoder/*:rate=0.1,decay=0", "--group", "head/*:rate=2")
+        (self.folder / "c.toml").write_text('group = ["encoder/*:rate=0.1,decay=0", "head/*:rate=2"]\n')
+        self.run_train("--in", "masked.bl", "--save", "b.h5", "--epochs", "1", "--config", "c.toml")
+        self.run_train("--in", "masked.bl", "--save", "c.h5", "--epochs", "1")
+        self.assertEqual(self.digest("a.h5"), self.digest("b.h5"))
+        self.assertNotEqual(self.digest("a.h5"), self.digest("c.h5"))
+        for group, message in (("encodr/*:freeze", "'encodr/*' matches no parameter"), ("encoder/*:freez", "'freez' is not known"), ("*:freeze", "nothing is left")):
+            self.assertIn(message, self.run_train("--in", "masked.bl", "--save", "d.h5", "--group", group, expect=2))
+
+    def test_find_rate_suggests_and_writes_nothing(self):
+        before = sorted(self.folder.iterdir())
+        done = subprocess.run(command(["--in", "masked.bl", "--find-rate"]), cwd=self.folder, capture_output=True, text=True, timeout=100)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = [line.split() for line in done.stdout.splitlines()[1:-1]]
+        rates = [float(row[0]) for row in rows]
+        self.assertGreater(len(rates), 20)
+        self.assertEqual(rates, sorted(rates))
+        suggested = float(done.stdout.splitlines()[-1].removeprefix("suggested: --lr "))
+        self.assertTrue(1e-4 < suggested < 0.5, done.stdout)
+        with open(self.folder / "masked.bl") as stream:
+            piped = subprocess.run(command(["--find-rate"]), cwd=self.folder, stdin=stream, capture_output=True, text=True, timeout=100)
+        self.assertEqual(piped.stdout, done.stdout)
+        self.assertEqual(sorted(self.folder.iterdir()), before)
+        self.assertIn("--save is required", self.run_train("--in", "masked.bl", expect=2))
+
+    def test_one_cycle_on_a_pipe_needs_a_number_of_steps(self):
+        with open(self.folder / "masked.bl") as stream:
+            self.assertIn("one-cycle needs a known number of steps", self.run_train("--save", "m.h5", "--schedule", "one-cycle", stdin=stream, expect=2))
+        with open(self.folder / "masked.bl") as stream:
+            self.run_train("--save", "m.h5", "--schedule", "one-cycle", "--max-steps", "15", stdin=stream)
+
+    def test_peak_memory_is_reported(self):
+        errors = self.run_train("--in", "masked.bl", "--save", "m.h5", "--epochs", "1", "--metrics", "m.json", "--log-level", "info")
+        peak = [line["peak_memory_bytes"] for line in self.lines("m.json") if "peak_memory_bytes" in line]
+        self.assertEqual(len(peak), 1)
+        self.assertTrue(5e6 < peak[0] < 1e9, peak)
+        self.assertIn("peak memory", errors)
+
+    def test_checkpoints_that_do_not_fit_are_named(self):
+        self.run_train("--in", "masked.bl", "--save", "m.h5", "--epochs", "1")
+        whole = (self.folder / "m.h5").read_bytes()
+
+        def write(name, content):
+            """With the seal at its end (magic, hash) renewed, as a program of another version would have written it."""
+            hashed = beamline.hash64(content[:-16]).to_bytes(8, "little")
+            (self.folder / name).write_bytes(content[:-8] + hashed)
+
+        write("again.h5", whole)
+        self.assertEqual((self.folder / "again.h5").read_bytes(), whole)
+        # attributes in plain HDF5 object headers: name, type (16 bytes), shape (8), value
+        version = bytearray(whole)
+        version[whole.index(b"version\0") + 32] += 1
+        write("version.h5", bytes(version))
+        write("kind.h5", whole.replace(b"masked-token", b"jetty-coupon"))
+        at = whole.index(b"state:model/dim")
+        write("dim.h5", whole[:at] + whole[at:].replace(b"16", b"18", 1))
+        (self.folder / "short.h5").write_bytes(whole[:len(whole) // 2])
+        for name, message in (("version", "written by a newer program: its version is 2"), ("kind", "a model of kind 'jetty-coupon', not 'masked-token'"),
+                              ("dim", "the array 'training/values' of the model file has"), ("short", "")):
+            errors = self.run_train("--in", "masked.bl", "--save", "n.h5", "--epochs", "2", "--resume", f"{name}.h5", expect=3)
+            self.assertIn(f"'{name}.h5'", errors)
+            self.assertIn(message, errors)
+            self.assertEqual(errors.count("\n"), 1, errors)
+        self.assertFalse((self.folder / "n.h5").exists())
+
+    def test_too_little_memory_is_an_error_that_says_where(self):
+        errors = self.run_train("--in", "masked.bl", "--save", "m.h5", "--dim", "65536", "--layers", "1000", expect=1)
+        self.assertIn("out of memory while making a model of dim 65536 with 1000 layers", errors)
+        if "asan" in os.environ["BEAMLINE_BIN"] or "tsan" in os.environ["BEAMLINE_BIN"]:
+            return  # a sanitizer needs terabytes of addresses
+        said = ""
+        for megabytes in (90, 120, 150, 200, 300):
+            limited = ["bash", "-c", f"ulimit -v {megabytes * 1000}; exec \"$@\"", "-"]
+            options = command(["--in", "masked.bl", "--save", "m.h5", "--dim", "64", "--batch", "1500", "--shard", "750", "--max-steps", "2", "--threads", "3", "--force"])
+            done = subprocess.run([*limited, *options], cwd=self.folder, capture_output=True, text=True, timeout=60)
+            if done.returncode == 127:
+                continue  # not even the libraries could be loaded
+            self.assertIn(done.returncode, (0, 1), f"{megabytes} MB: {done.stderr}")
+            if done.returncode == 1:
+                self.assertRegex(done.stderr, r"out of memory (while|in step \d)|cannot start 3 threads")
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+            said += done.stderr
+        self.assertIn("out of memory", said)
+
     def test_a_diverging_training_stops(self):
         errors = self.run_train("--in", "masked.bl", "--save", "m.h5", "--epochs", "40", "--lr", "10", "--clip", "0", "--warmup", "0", "--decay", "10", "--schedule", "constant",
                                 expect=1)
