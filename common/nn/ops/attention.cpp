@@ -23,6 +23,8 @@ inline constexpr double kHidden = -1e30;     // added to the score of a hidden p
 inline constexpr double kLowestMax = -1e29;  // least maximum of a row, so that a row that sees nothing has zeros only
 
 inline std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+// Keys of a row of scores: whole vectors, of four numbers at least.
+inline std::size_t padded_keys(std::size_t n, std::size_t lanes) { return round_up(n, std::max<std::size_t>(lanes, 4)); }
 
 // One sequence: its tokens and where its pairs start.
 struct Sequence {
@@ -131,35 +133,34 @@ HWY_INLINE void product(D d, std::size_t rows, std::size_t columns, Left<T> a, c
   if (i < rows) run(std::integral_constant<std::size_t, 1>{});
 }
 
-// to (d, ld) = factor · fromᵀ, from (n, d) with rows `stride` apart; columns n … ld become zero.
+// to (d, ld) = factor · fromᵀ, from (n, d) with rows `stride` apart; columns n … ld become zero. ld is a multiple of four.
 template <class T>
 HWY_INLINE void transpose(std::size_t n, std::size_t d, const T* from, std::size_t stride, T factor, T* to, std::size_t ld) {
-  for (std::size_t k = 0; k < d; ++k)
-    for (std::size_t j = n; j < ld; ++j) to[k * ld + j] = 0;
-  std::size_t j = 0;
-  for (; j + 4 <= n; j += 4, from += 4 * stride) {
+  const hn::CappedTag<T, 4> q;
+  const bool vectors = sizeof(T) == 4 && hn::Lanes(q) == 4;
+  for (std::size_t j = 0; j < ld; j += 4, from += 4 * stride) {
+    const std::size_t rows = j < n ? std::min<std::size_t>(4, n - j) : 0;
     std::size_t k = 0;
-    if constexpr (sizeof(T) == 4) {
-      const hn::CappedTag<T, 4> q;
-      const auto f = hn::Set(q, factor);
-      if (hn::Lanes(q) == 4)
-        for (; k + 4 <= d; k += 4) {
-          const auto load = [&](std::size_t l) HWY_ATTR { return hn::Mul(hn::LoadU(q, from + l * stride + k), f); };
-          const auto r0 = load(0), r1 = load(1), r2 = load(2), r3 = load(3);
-          const auto even = hn::InterleaveLower(q, r0, r2), odd = hn::InterleaveLower(q, r1, r3);
-          const auto even2 = hn::InterleaveUpper(q, r0, r2), odd2 = hn::InterleaveUpper(q, r1, r3);
-          T* at = to + k * ld + j;
-          hn::StoreU(hn::InterleaveLower(q, even, odd), q, at);
-          hn::StoreU(hn::InterleaveUpper(q, even, odd), q, at + ld);
-          hn::StoreU(hn::InterleaveLower(q, even2, odd2), q, at + 2 * ld);
-          hn::StoreU(hn::InterleaveUpper(q, even2, odd2), q, at + 3 * ld);
-        }
+    if (vectors) {
+      const auto f = hn::Set(q, factor), zero = hn::Zero(q);
+      for (; k + 4 <= d; k += 4) {
+        auto r0 = zero, r1 = zero, r2 = zero, r3 = zero;
+        if (rows > 0) r0 = hn::Mul(hn::LoadU(q, from + k), f);
+        if (rows > 1) r1 = hn::Mul(hn::LoadU(q, from + stride + k), f);
+        if (rows > 2) r2 = hn::Mul(hn::LoadU(q, from + 2 * stride + k), f);
+        if (rows > 3) r3 = hn::Mul(hn::LoadU(q, from + 3 * stride + k), f);
+        const auto low02 = hn::InterleaveLower(q, r0, r2), low13 = hn::InterleaveLower(q, r1, r3);
+        const auto high02 = hn::InterleaveUpper(q, r0, r2), high13 = hn::InterleaveUpper(q, r1, r3);
+        T* at = to + k * ld + j;
+        hn::StoreU(hn::InterleaveLower(q, low02, low13), q, at);
+        hn::StoreU(hn::InterleaveUpper(q, low02, low13), q, at + ld);
+        hn::StoreU(hn::InterleaveLower(q, high02, high13), q, at + 2 * ld);
+        hn::StoreU(hn::InterleaveUpper(q, high02, high13), q, at + 3 * ld);
+      }
     }
     for (; k < d; ++k)
-      for (std::size_t l = 0; l < 4; ++l) to[k * ld + j + l] = from[l * stride + k] * factor;
+      for (std::size_t l = 0; l < 4; ++l) to[k * ld + j + l] = l < rows ? from[l * stride + k] * factor : T{0};
   }
-  for (; j < n; ++j, from += stride)
-    for (std::size_t k = 0; k < d; ++k) to[k * ld + j] = from[k] * factor;
 }
 
 // to (n, ld): rows of d numbers side by side. In the matrix they lie a power of two apart more often than not, and would
@@ -215,7 +216,7 @@ HWY_INLINE std::size_t row_end(const Head<T, causal>& h, std::size_t i, std::siz
 template <class D, class T, bool causal>
 HWY_INLINE void forward_head(D d, const Head<T, causal>& h, T* out, std::size_t ldo, T* lse, T* scratch) {
   using V = hn::Vec<D>;
-  const std::size_t lanes = hn::Lanes(d), np = round_up(h.nk, lanes), hp = round_up(h.hd, lanes), block = std::min(h.nq, kBlock);
+  const std::size_t lanes = hn::Lanes(d), np = padded_keys(h.nk, lanes), hp = round_up(h.hd, lanes), block = std::min(h.nq, kBlock);
   T* kt = scratch;                              // (hd, np)
   T* v = kt + h.hd * np;                        // (nk, hp)
   T* s = v + h.nk * hp;                         // (block, np)
@@ -274,7 +275,7 @@ template <class D, class T, bool causal>
 HWY_INLINE void backward_head(D d, const Head<T, causal>& h, const T* lse, const T* dout, std::size_t ldo, const AttentionGradient<T>& g, std::size_t ldq,
                               std::size_t ldk, T* scratch) {
   using V = hn::Vec<D>;
-  const std::size_t lanes = hn::Lanes(d), np = round_up(h.nk, lanes), hp = round_up(h.hd, lanes), block = std::min(h.nq, kBlock);
+  const std::size_t lanes = hn::Lanes(d), np = padded_keys(h.nk, lanes), hp = round_up(h.hd, lanes), block = std::min(h.nq, kBlock);
   const T scale = static_cast<T>(1 / std::sqrt(static_cast<double>(h.hd)));
   T* kt = scratch;         // (hd, np)
   T* vt = kt + h.hd * np;  // (hd, np)
@@ -342,24 +343,29 @@ HWY_INLINE void backward_head(D d, const Head<T, causal>& h, const T* lse, const
   } while (i1 > 0);
 }
 
-// Tiles are padded to whole vectors: for 17 to 24 keys, or up to 8, half a 512-bit vector wastes less.
+// Tiles are padded to whole vectors: for 17 to 24 keys, or up to 8, half a 512-bit vector wastes less. Double is there for
+// checks: one width will do.
 template <class T, class F>
 HWY_INLINE void with_lanes(std::size_t n, std::size_t hd, const F& f) {
   const hn::ScalableTag<T> full;
-  const hn::Half<hn::ScalableTag<T>> half;
-  const std::size_t lanes = hn::Lanes(full), rest = n % lanes;
-  if (hd % lanes != 0 || (n < 3 * lanes && rest > 0 && rest <= lanes / 2)) f(half);
-  else f(full);
+  if constexpr (sizeof(T) == 8) {
+    f(full);
+  } else {
+    const hn::Half<hn::ScalableTag<T>> half;
+    const std::size_t lanes = hn::Lanes(full), rest = n % lanes;
+    if (hd % lanes != 0 || (n < 3 * lanes && rest > 0 && rest <= lanes / 2)) f(half);
+    else f(full);
+  }
 }
 
-// The heads of a sequence: f(d, head, h) for each, where head is everything but the column of head h. hide: (nq + 1) or one
-// row of padded keys.
+// The heads of a sequence: f(d, head, h) for each, where head is everything but the column of head h. hide: memory
+// for the mask of a sequence.
 template <bool causal, class T, class F>
 HWY_INLINE void with_heads(const AttentionShape& shape, const AttentionInput<T>& in, const Sequence& s, T* hide, const F& f) {
   const std::size_t hd = shape.dim / shape.heads;
   with_lanes<T>(s.keys, hd, [&](auto d) HWY_ATTR {
     Head<T, causal> head{s.queries, s.keys, hd, shape.heads, nullptr, nullptr, nullptr, in.q_stride, in.kv_stride, nullptr, nullptr, 0};
-    const std::size_t np = round_up(s.keys, hn::Lanes(d));
+    const std::size_t np = padded_keys(s.keys, hn::Lanes(d));
     if (shape.mask.keys != nullptr || shape.mask.pairs != nullptr) {
       const std::size_t rows = shape.mask.pairs != nullptr ? s.queries : 1;
       for (std::size_t i = 0; i < rows; ++i)
