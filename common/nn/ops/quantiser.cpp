@@ -187,10 +187,13 @@ Quantised<T> quantise(Tape<T>& tape, Var<T> z, Var<T> codebook, const NearestCod
     if (scales.codebook != 0 || (y->grad != nullptr && scales.sync != 0))
       if (T* const dcode = tape.open_zeroed(codebook)) {
         const T pull = static_cast<T>(2 * scales.codebook), share = static_cast<T>(scales.sync);
-        for (std::size_t i = 0; i < n; ++i) {
-          T& to = dcode[static_cast<std::size_t>(ids[i / width]) * width + i % width];
-          to += pull * (y->value[i] - z->value[i]);
-          if (y->grad != nullptr) to += share * y->grad[i];
+        for (std::size_t r = 0; r < z->rows; ++r) {
+          T* const to = dcode + static_cast<std::size_t>(ids[r]) * width;
+          for (std::size_t c = 0; c < width; ++c) {
+            const std::size_t i = r * width + c;
+            to[c] += pull * (y->value[i] - z->value[i]);
+            if (y->grad != nullptr) to[c] += share * y->grad[i];
+          }
         }
       }
     tape.close(y);
@@ -201,7 +204,8 @@ Quantised<T> quantise(Tape<T>& tape, Var<T> z, Var<T> codebook, const NearestCod
 template <class T>
 CodebookKeeper<T>::CodebookKeeper(std::size_t codes, std::size_t dim, const CodebookConfig& config)
     : codes_(codes), dim_(dim), config_(config), unused_(codes) {
-  check(codes > 0 && dim > 0 && config.decay >= 0 && config.decay < 1 && config.epsilon >= 0, "CodebookKeeper: empty codebook, or decay out of [0, 1)");
+  check(codes > 0 && dim > 0 && config.decay >= 0 && config.decay < 1 && config.epsilon > 0,
+        "CodebookKeeper: empty codebook, decay out of [0, 1), or epsilon not above 0");
   if (config.decay == 0) return;
   counts_.resize(codes);
   sums_.resize(codes * dim);
@@ -227,7 +231,8 @@ void CodebookKeeper<T>::add_use(std::size_t rows, const T* z, const std::int32_t
 
 template <class T>
 std::size_t CodebookKeeper<T>::update(std::uint64_t step, const T* block, std::span<const T> candidates, std::span<T> codebook) {
-  check(codebook.size() == codes_ * dim_ && candidates.size() % dim_ == 0, "CodebookKeeper: codebook or candidates of another size");
+  const std::size_t rows = candidates.size() / dim_;
+  check(codebook.size() == codes_ * dim_ && candidates.size() == rows * dim_, "CodebookKeeper: codebook or candidates of another size");
   if (config_.decay != 0) {
     const T keep = static_cast<T>(config_.decay);
     kernels<T>().blend(codes_, keep, block, counts_.data());
@@ -240,7 +245,6 @@ std::size_t CodebookKeeper<T>::update(std::uint64_t step, const T* block, std::s
       for (std::size_t c = 0; c < dim_; ++c) codebook[k * dim_ + c] = static_cast<T>(static_cast<double>(sums_[k * dim_ + c]) / count);
     }
   }
-  const std::size_t rows = candidates.size() / dim_;
   const Rng rng(config_.seed, "codebook replacement");
   std::size_t replaced = 0;
   for (std::size_t k = 0; k < codes_; ++k) {

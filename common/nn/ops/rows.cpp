@@ -26,6 +26,19 @@ void put(std::size_t n, const T* from, T* to, bool accumulate) {
 }
 
 template <class T>
+struct Part {
+  Var<T> var;
+};
+
+// The parts of a concatenation, kept for the backward.
+template <class T>
+Part<T>* keep(Tape<T>& tape, std::span<const Var<T>> parts) {
+  auto* const kept = tape.arena().template take<Part<T>>(parts.size());
+  for (std::size_t p = 0; p < parts.size(); ++p) kept[p] = {parts[p]};
+  return kept;
+}
+
+template <class T>
 T segment_weight(Offsets offsets, std::size_t s, bool mean) {
   return mean ? T{1} / static_cast<T>(offsets[s + 1] - offsets[s]) : T{1};
 }
@@ -115,7 +128,7 @@ Var<T> segment_max(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> offset
     for (std::size_t r = first + 1; r < last; ++r)
       for (std::size_t c = 0; c < width; ++c) {
         const T v = x->value[r * width + c];
-        if (v > best[c] || (v != v && best[c] == best[c])) {
+        if (v > best[c] || (std::isnan(v) && !std::isnan(best[c]))) {
           best[c] = v;
           from[c] = static_cast<std::int32_t>(r);
         }
@@ -213,14 +226,12 @@ Var<T> concat_columns(Tape<T>& tape, std::span<const Var<T>> parts) {
     for (std::size_t r = 0; r < y->rows; ++r) std::copy_n(part->value + r * part->width, part->width, y->value + r * width + first);
     first += part->width;
   }
-  auto* const kept = tape.arena().template take<Var<T>>(parts.size());
-  std::copy(parts.begin(), parts.end(), kept);
-  tape.record([&tape, kept, n = parts.size(), y] {
+  tape.record([&tape, kept = keep(tape, parts), n = parts.size(), y] {
     if (y->grad == nullptr) return;
     std::size_t at = 0;
-    for (std::size_t p = 0; p < n; at += kept[p]->width, ++p)
-      if (const Grad<T> d = tape.open(kept[p]))
-        for (std::size_t r = 0; r < y->rows; ++r) put(kept[p]->width, y->grad + r * y->width + at, d.data + r * kept[p]->width, d.accumulate);
+    for (std::size_t p = 0; p < n; at += kept[p].var->width, ++p)
+      if (const Grad<T> d = tape.open(kept[p].var))
+        for (std::size_t r = 0; r < y->rows; ++r) put(kept[p].var->width, y->grad + r * y->width + at, d.data + r * kept[p].var->width, d.accumulate);
     tape.close(y);
   });
   return y;
@@ -240,13 +251,11 @@ Var<T> concat_rows(Tape<T>& tape, std::span<const Var<T>> parts) {
     std::copy_n(part->value, part->size(), y->value + first);
     first += part->size();
   }
-  auto* const kept = tape.arena().template take<Var<T>>(parts.size());
-  std::copy(parts.begin(), parts.end(), kept);
-  tape.record([&tape, kept, n = parts.size(), y] {
+  tape.record([&tape, kept = keep(tape, parts), n = parts.size(), y] {
     if (y->grad == nullptr) return;
     std::size_t at = 0;
-    for (std::size_t p = 0; p < n; at += kept[p]->size(), ++p)
-      if (const Grad<T> d = tape.open(kept[p])) put(kept[p]->size(), y->grad + at, d.data, d.accumulate);
+    for (std::size_t p = 0; p < n; at += kept[p].var->size(), ++p)
+      if (const Grad<T> d = tape.open(kept[p].var)) put(kept[p].var->size(), y->grad + at, d.data, d.accumulate);
     tape.close(y);
   });
   return y;
