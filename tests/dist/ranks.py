@@ -13,7 +13,7 @@ import numpy as np
 import beamline
 
 sys.path.append(str(Path(os.environ["BEAMLINE_SOURCE"]) / "tests" / "python"))
-from support import BIN, program  # noqa: E402
+from support import program  # noqa: E402
 
 TOKENIZER = {"hash": "00000000000000aa", "vocabulary": 60, "mask": 59, "positions": 16}
 MODEL = ["--dim", "16", "--layers", "2", "--heads", "2", "--batch", "64", "--shard", "8", "--warmup", "10", "--lr", "0.005",
@@ -72,6 +72,11 @@ def rank_of(pid):
     return None
 
 
+def started(mpirun_pid):
+    """{rank: process} of what this mpirun started on its own machine."""
+    return {rank_of(pid): pid for pid in children(mpirun_pid) if rank_of(pid) is not None}
+
+
 def running(pid):
     """False for a process that is gone or only waits to be reaped."""
     try:
@@ -100,18 +105,19 @@ class Ranks(unittest.TestCase):
     def digest(self, name):
         return subprocess.run([program("bl-show"), "--digest", name], cwd=self.folder, capture_output=True, text=True, check=True).stdout
 
-    def start(self, command):
-        """Starts mpirun; returns it and the processes of its ranks, once there is a checkpoint m.h5.part.h5."""
+    def start(self, command, ranks=0, early=False):
+        """Starts mpirun; returns it and the processes of its ranks, once there is a checkpoint m.h5.part.h5; early: once all
+        of the ranks have been started."""
         process = subprocess.Popen(command, cwd=self.folder, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.addCleanup(process.stderr.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         deadline = time.monotonic() + 60
-        while not (self.folder / "m.h5.part.h5").exists():
+        while len(started(process.pid)) < ranks if early else not (self.folder / "m.h5.part.h5").exists():
             self.assertIsNone(process.poll(), "it ended before the first checkpoint")
             self.assertLess(time.monotonic(), deadline, "no checkpoint within a minute")
             time.sleep(0.002)
-        return process, {rank_of(pid): pid for pid in children(process.pid) if rank_of(pid) is not None}
+        return process, started(process.pid)
 
     def end_of(self, process, seconds):
         """What mpirun said at its end, which must come within so many seconds."""

@@ -8,7 +8,8 @@ import time
 import unittest
 from pathlib import Path
 
-from ranks import BIN, ENVIRONMENT, MODEL, Ranks, mpirun, program, running
+from ranks import ENVIRONMENT, MODEL, Ranks, mpirun, program, running
+from support import BIN
 
 # What docs/ranks.md tells users to give mpirun: without it a cut link leaves the job hanging.
 KEEPALIVE = re.findall(r"--mca oob_tcp_keepalive_\w+ \d+", (Path(os.environ["BEAMLINE_SOURCE"]) / "docs" / "ranks.md").read_text())
@@ -17,25 +18,27 @@ KEEPALIVE = [word for option in KEEPALIVE for word in option.split()]
 
 class Deaths(Ranks):
     def test_kills_at_random_moments_change_no_bit(self):
-        options = ["--in", "masked.bl", "--epochs", "40", "--checkpoint-every", "3"]
+        options = ["--in", "masked.bl", "--epochs", "80", "--checkpoint-every", "3"]
         self.train(None, *options, "--save", "whole.h5")
         draw = random.Random(3)
-        resume = []
-        for _ in range(10):
+        kills, resume = 0, []
+        while kills < 10:
             ranks = draw.choice([2, 3, 4])
-            process, pids = self.start([*mpirun(ranks), program("bl-train"), *MODEL, *options, *resume, "--save", "m.h5"])
-            time.sleep(draw.uniform(0, 0.6 if resume else 0.1))  # what is left of the training may be short
-            if process.poll() is not None:
+            process, pids = self.start([*mpirun(ranks), program("bl-train"), *MODEL, *options, *resume, "--save", "m.h5"], ranks, bool(resume))
+            time.sleep(draw.uniform(0, 1.2))  # while MPI starts, while the file is read, in a step, in a checkpoint
+            victim = pids[draw.randrange(ranks)]
+            if not running(victim):
+                break  # the training is over
+            os.kill(victim, signal.SIGKILL)
+            _, errors = process.communicate(timeout=10)
+            if (self.folder / "m.h5").exists():
                 break
-            try:
-                os.kill(pids[draw.randrange(ranks)], signal.SIGKILL)
-            except ProcessLookupError:
-                break
-            _, errors = process.communicate(timeout=5)
-            if process.returncode == 0:
-                break
+            kills += 1
+            self.assertNotEqual(process.returncode, 0)
             resume = ["--resume", "m.h5.part.h5"]
         process.communicate(timeout=60)
+        self.assertGreaterEqual(kills, 3, "it was over too soon to show anything")
+        print(f"{kills} kills")
         if not (self.folder / "m.h5").exists():
             self.train(2, *options, *resume, "--save", "m.h5")
         self.assertEqual(self.digest("m.h5"), self.digest("whole.h5"))

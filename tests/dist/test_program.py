@@ -5,7 +5,8 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from ranks import BIN, ENVIRONMENT, MODEL, Ranks, mpirun, program
+from ranks import ENVIRONMENT, MODEL, Ranks, mpirun, program
+from support import BIN
 
 
 class Program(Ranks):
