@@ -85,7 +85,7 @@ std::vector<OpCase<T>> op_cases() {
 
   for (const auto& [name, act] :
        {std::pair{"linear", Activation::none}, {"linear_relu", Activation::relu}, {"linear_gelu", Activation::gelu}, {"linear_silu", Activation::silu}})
-    list.push_back({name, "linear", [=](const Size& s) {
+    list.push_back({name, "linear", [=, act = act](const Size& s) {
                       const std::size_t n = tokens_of(s), in = s.width, out = s.width + s.classes;
                       return Problem<T>{{shape(n, in), shape(out, in), shape(1, out)},
                                         [act](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{linear(t, v[0], v[1], v[2], act)}; },
@@ -105,7 +105,7 @@ std::vector<OpCase<T>> op_cases() {
                                   {"reglu", Activation::relu},
                                   {"geglu", Activation::gelu},
                                   {"swiglu", Activation::silu}})
-    list.push_back({name, "linear", [=](const Size& s) {
+    list.push_back({name, "linear", [=, act = act](const Size& s) {
                       const std::size_t n = tokens_of(s), in = s.width, out = s.width + s.classes;
                       return Problem<T>{{shape(n, in), shape(2 * out, in), shape(1, 2 * out)},
                                         [act](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{gated_linear(t, v[0], v[1], v[2], act)}; },
@@ -232,7 +232,7 @@ std::vector<OpCase<T>> op_cases() {
   for (const auto& [name, smoothing, weighted] :
        {std::tuple{"cross_entropy_smoothed", 0.2, false}, {"cross_entropy_weighted", 0.0, true}, {"cross_entropy_smoothed_weighted", 0.1, true}})
     for (const bool chunked : {false, true})
-      list.push_back({std::string(chunked ? "linear_" : "") + name, "loss", [=](const Size& s) {
+      list.push_back({std::string(chunked ? "linear_" : "") + name, "loss", [=, smoothing = smoothing, weighted = weighted](const Size& s) {
                         auto c = std::make_shared<Constants>();
                         c->ids = random_ids(tokens_of(s), s.classes, s.seed, 0);
                         auto weights = std::make_shared<std::vector<T>>();
@@ -287,14 +287,14 @@ std::vector<OpCase<T>> op_cases() {
                                   {"sigmoid", Activation::sigmoid},
                                   {"tanh", Activation::tanh},
                                   {"softplus", Activation::softplus}})
-    list.push_back({name, "elementwise", [=](const Size& s) {
+    list.push_back({name, "elementwise", [=, act = act](const Size& s) {
                       return Problem<T>{{shape(s.tokens, s.width)}, [=](Tape<T>& t, const std::vector<Var<T>>& v) {
                                           const auto sides = [](std::size_t, std::size_t c) { return c % 2 ? 10 : -10; };
                                           return Result<T>{activation(t, act == Activation::relu ? moved(t, v[0], sides) : v[0], act)};
                                         }};
                     }});
   for (const auto& [name, act] : {std::pair{"gate", Activation::none}, {"gate_sigmoid", Activation::sigmoid}})
-    list.push_back({name, "elementwise", [=](const Size& s) {
+    list.push_back({name, "elementwise", [=, act = act](const Size& s) {
                       return Problem<T>{{shape(s.tokens, s.width), shape(s.tokens, s.width)}, [=](Tape<T>& t, const std::vector<Var<T>>& v) {
                                           // x gates itself, too: both paths add up in one gradient
                                           return Result<T>{gate(t, gate(t, v[0], v[1], act), v[0], act)};
@@ -390,7 +390,7 @@ std::vector<OpCase<T>> op_cases() {
                                       [graph = points(s, 3)](Tape<T>& t, const std::vector<Var<T>>& v) { return Result<T>{edge_features(t, v[0], graph(t))}; }};
                   }});
   for (const auto& [name, act] : {std::pair{"edge_linear", Activation::none}, {"edge_conv_mean", Activation::gelu}})
-    list.push_back({name, "graph", [=, conv = act != Activation::none](const Size& s) {
+    list.push_back({name, "graph", [=, act = act, conv = act != Activation::none](const Size& s) {
                       const std::size_t n = point_count(s), out = s.classes;
                       return Problem<T>{{shape(n, s.width), shape(out, 2 * s.width), shape(1, out)},
                                         [=, graph = points(s, 4)](Tape<T>& t, const std::vector<Var<T>>& v) {
@@ -430,7 +430,7 @@ std::vector<OpCase<T>> op_cases() {
   enum class Pull { commitment, codebook, sync };
   for (const auto& [name, pull] : {std::pair{"quantise_commitment", Pull::commitment}, {"quantise_codebook", Pull::codebook}, {"quantise_sync", Pull::sync}})
     list.push_back(
-        {name, "quantiser", [=](const Size& s) {
+        {name, "quantiser", [=, pull = pull](const Size& s) {
            // rows and codes near far apart places, so that a small step changes no choice; one of the two is a constant
            const auto ids = std::make_shared<std::vector<std::int32_t>>(random_ids(tokens_of(s), s.classes, s.seed, 0));
            const auto places = [=](std::size_t r, std::size_t c) { return far_codes(static_cast<std::size_t>((*ids)[r]), c); };

@@ -52,7 +52,7 @@ TEST(NearestCodes, are_those_of_the_definition) {
       expect_nearest(dim, normals<float>(53 * dim, dim, 0), normals<float>(codes * dim, codes, 1));
       expect_nearest(dim, normals<double>(53 * dim, dim, 0), normals<double>(codes * dim, codes, 1));
     }
-  expect_nearest(4, normals<float>(500 * 4, 1, 0), normals<float>(8192 * 4, 1, 1));
+  expect_nearest(4, normals<float>(2000, 1, 0), normals<float>(32768, 1, 1));
 }
 
 // On a grid most rows lie half-way between codes, and every code is there several times: ties all over.
@@ -67,7 +67,7 @@ TEST(NearestCodes, ties_go_to_the_lowest_number) {
 }
 
 TEST(NearestCodes, rows_that_are_not_finite_take_code_0_and_a_broken_codebook_does_no_harm) {
-  std::vector<float> codes = normals<float>(600 * 4, 2, 0);
+  std::vector<float> codes = normals<float>(2400, 2, 0);
   NearestCodes<float> nearest;
   nearest.build(600, 4, codes.data());
   const std::vector<float> z{0, std::nanf(""), 0, 0, 1, -INFINITY, 0, 0};
@@ -164,8 +164,8 @@ TEST(Quantiser, rotation_estimator_keeps_angles) {
 
 TEST(CodebookKeeper, unused_codes_move_to_rows_of_the_batch) {
   const auto run = [](std::uint64_t seed) {
-    std::vector<float> codebook = normals<float>(8 * 4, 5, 0);
-    const std::vector<float> rows = normals<float>(100 * 4, 5, 1), before = codebook;
+    std::vector<float> codebook = normals<float>(32, 5, 0);
+    const std::vector<float> rows = normals<float>(400, 5, 1), before = codebook;
     CodebookKeeper<float> keeper(8, 4, {.decay = 0, .replace_after = 3, .noise = 0.01, .seed = seed});
     keeper.start(codebook);
     std::vector<float> block(keeper.block_size());
