@@ -50,7 +50,7 @@ void each_sequence(const AttentionShape& shape, const F& f) {
 HWY_BEFORE_NAMESPACE();
 namespace bl::nn::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-using namespace attention_detail;  // NOLINT(google-build-using-namespace): the same file
+using namespace attention_detail;
 
 // Where a tile reads its left factor: element (r, k) at p[r * row + k * column].
 template <class T>
