@@ -404,6 +404,8 @@ int main(int argc, char** argv) {
   program.option("--extras", s.extras, "tokens/1: event-level tokens may be hidden too");
   program.example("bl-train --in masked.bl --save model.h5 --epochs 3 --threads 2 --seed 5", "three epochs over a file");
   program.example("bl-tokenize --with tok.h5 --in events.bl | bl-mask | bl-train --save model.h5", "one pass over a pipe");
+  program.example("bl-train --in masked.bl --find-rate", "which --lr to take");
+  program.example("bl-train --in masked.bl --save model.h5 --group 'encoder/*:rate=0.1,freeze=0.5'", "half of the encoder frozen, the rest slower");
   program.example("bl-train --in masked.bl --save model.h5 --checkpoint-every 500", "after a crash: the same with --resume model.h5.part.h5");
   program.note("Masks",
                "masked/1 brings its masks; they are used in the first epoch and for validation, and drawn anew in later epochs unless --masks keep (modes "
