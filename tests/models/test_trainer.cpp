@@ -133,6 +133,8 @@ std::map<std::string, TrainerConfig> variants() {
   all["lion"].rate = 3e-4;
   all["lion"].schedule = nn::Schedule::Kind::one_cycle;
   all["lion"].warmup = 0;
+  all["bf16"] = small_training();
+  all["bf16"].precision = nn::Precision::bf16;
   all["sgd"] = small_training();
   all["sgd"].optimizer = nn::OptimizerConfig::Kind::sgd;
   all["sgd"].nesterov = true;
@@ -439,6 +441,7 @@ TEST(Trainer, allocates_nothing_in_the_steady_state) {
   const Examples data = make_events(256, 2);
   std::map<std::string, TrainerConfig> all = variants();
   all["adamw"] = small_training();
+  all.erase("bf16");  // oneDNN makes a small list of arguments for each of its bf16 products
   for (auto& [name, config] : all)
     for (const std::size_t threads : {1u, 3u}) {
       config.max_steps = 100;
@@ -454,6 +457,32 @@ TEST(Trainer, allocates_nothing_in_the_steady_state) {
       for (int i = 3; i <= 5; ++i) trainer.step(data, events, masker);
       EXPECT_EQ(bl::testing::allocations() - before, 0u) << name << ", " << threads << " threads";
     }
+}
+
+TEST(Trainer, precision_is_part_of_what_determines_the_bits) {
+  const Examples data = make_events(400, 2);
+  Pool pool(2);
+  TrainerConfig half = small_training();
+  half.precision = nn::Precision::bf16;
+  Trainer a(small_config(), small_training(), pool), b(small_config(), half, pool);
+  double losses_a = 0, losses_b = 0;
+  a.attach(data, one_hidden(data, 3)), b.attach(data, one_hidden(data, 3));
+  for (int i = 0; i < 10; ++i) losses_a += a.advance()->step.loss, losses_b += b.advance()->step.loss;
+  EXPECT_NE(losses_a, losses_b);
+  EXPECT_NEAR(losses_a, losses_b, 0.01 * losses_a);
+  EXPECT_EQ(Trainer(b.state(), pool).config().precision, nn::Precision::bf16);
+  try {
+    Trainer(b.state(), small_training(), pool);
+    ADD_FAILURE() << "resumed in another precision";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Exit::usage);
+    EXPECT_NE(std::string(e.what()).find("precision bf16"), std::string::npos) << e.what();
+  }
+  State old = a.state();
+  EXPECT_EQ(old.texts.erase("training/precision"), 1u);
+  EXPECT_EQ(Trainer(old, pool).config().precision, nn::Precision::f32) << "files of earlier versions do not name it";
+  old.texts["training/precision"] = "f16";
+  EXPECT_THROW(Trainer(old, pool), Error);
 }
 
 TEST(Trainer, settings_out_of_range) {
