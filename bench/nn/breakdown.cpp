@@ -16,14 +16,13 @@
 #include "nn/ops/loss.hpp"
 #include "nn/ops/norm.hpp"
 #include "nn/optimizer.hpp"
-#include "nn/packed.hpp"
 
 namespace bl::bench {
 namespace {
 
 using nn::Var;
 
-enum Kind : std::size_t { embedding, norm, qkv, attention, out, up, down, head, zero, pack, reduce, optimizer, kinds };
+enum Kind : std::size_t { embedding, norm, qkv, attention, out, up, down, head, zero, reduce, optimizer, kinds };
 constexpr std::array<const char*, kinds> names{"embedding",
                                                "layer norm",
                                                "qkv linear",
@@ -33,7 +32,6 @@ constexpr std::array<const char*, kinds> names{"embedding",
                                                "down linear + residual",
                                                "head + cross-entropy",
                                                "zero gradients",
-                                               "packing of weights",
                                                "gradient norm",
                                                "AdamW"};
 
@@ -59,17 +57,13 @@ class Clock {
 
 class Step {
  public:
-  explicit Step(const models::GptModel<float>& model)
-      : model_(model), gradient_(model.params().size()), weights_(model.params().size()), packed_(model.params(), nn::Precision::f32) {
+  explicit Step(const models::GptModel<float>& model) : model_(model), gradient_(model.params().size()), weights_(model.params().size()) {
     std::ranges::copy(model.params().values(), weights_.data());
   }
-  void pack(Pool& pool) { packed_.update(pool, weights_.data()); }
-  const nn::PackedWeights& packed() const { return packed_; }
 
   double loss(const models::NextTokenInput& input, double scale, Clock& clock) {
     arena_.reset();
     nn::Tape<float> tape(arena_, weights_.data(), gradient_.data());
-    tape.use(&packed_);
     const auto param = [&](const std::string& name) { return tape.param(model_.params().find(name)->at); };
     const auto timed = [&](Kind kind, auto&& op) {
       tape.record([&clock, kind] { clock.charge(clock.backward[kind]); });
@@ -103,7 +97,6 @@ class Step {
  private:
   const models::GptModel<float>& model_;
   nn::Aligned<float> gradient_, weights_;
-  nn::PackedWeights packed_;
   nn::Arena arena_;
 };
 
@@ -145,8 +138,6 @@ std::string breakdown(const models::GptModel<float>& model, const models::TokenS
     clock.start();
     std::ranges::fill(std::span(step.gradient().data(), step.gradient().size()), 0.0f);
     clock.charge(clock.backward[zero]);
-    step.pack(pool);
-    clock.charge(clock.backward[pack]);
     double loss = 0;
     for (const models::NextTokenInput& s : shards) loss += step.loss(s, 1 / rows, clock);
     if (&clock == &clocks.front()) {
@@ -155,7 +146,6 @@ std::string breakdown(const models::GptModel<float>& model, const models::TokenS
       for (const models::NextTokenInput& s : shards) {
         arena.reset();
         nn::Tape<float> tape(arena, model.params());
-        tape.use(&step.packed());
         expected += model.loss(tape, s, 0);
       }
       if (loss != expected) throw std::runtime_error(fmt::format("breakdown: the loss is {}, that of the model {}", loss, expected));

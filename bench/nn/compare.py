@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """The engine beside its peers, as ratios: one run, one table.
 
-    compare.py --worker build/bench/nn/bench_worker [--python PYTHON] [--json FILE] [--only NAME…]
+    compare.py --worker build/bench/nn/bench_worker [--python PYTHON] [--json FILE] [--seconds 840] [--only NAME…]
 
 PYTHON is one that has torch, onnxruntime and onnx (make -f Makefile.workflow bench-venv makes it); without it the peers
 are skipped, and the table says so. The engine and its peers are processes that take turns, step by step, on the same data
 from the same weights; a ratio is the median over the turns of (rate of the engine / rate of the peer in the same turn).
 Rates per core-second divide by the processor time of the whole process, so that other load disturbs them little; rates
-by the wall do not.
+by the wall do not. Where the time runs out, later turns are left out (two always count); the JSON says how many there were.
 
 Exit codes: 0, 1 when a peer computes something else than the engine or a process fails, 2 for wrong arguments. A goal that
 is not reached is shown, not an error.
@@ -56,7 +56,8 @@ def write_gpt_data(folder, rounds):
     generator = random.Random(1)
     write_batches(folder / "jets", jet_batches([jets(GPT_JETS, generator) for _ in range(rounds + 1)], generator))
     everything = sorted(jets(40 * GPT_JETS, generator))
-    starts = [GPT_JETS * 20] + [GPT_JETS * int((i + 0.5) * 40 / rounds) for i in range(rounds)]  # the first warms up
+    quantiles = sorted(range(rounds), key=lambda i: -abs(i - (rounds - 1) / 2))  # from both ends, so that any two belong together
+    starts = [GPT_JETS * 20] + [GPT_JETS * int((i + 0.5) * 40 / rounds) for i in quantiles]  # the first warms up
     write_batches(folder / "sorted", jet_batches([everything[s : s + GPT_JETS] for s in starts], generator))
 
 
@@ -119,7 +120,7 @@ class Bench:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.rows, self.failures, self.notes = [], [], []
-        self.start = time.monotonic()
+        self.start, self.share_ends = time.monotonic(), float("inf")
         self.tcmalloc = next(iter(sorted(glob.glob("/usr/lib/*/libtcmalloc*.so.4") + glob.glob("/usr/lib*/libtcmalloc*.so.4"))), None)
         self.torch = self.version_of("torch")
         self.onnx = self.version_of("onnxruntime") if self.version_of("onnx") else None
@@ -140,6 +141,14 @@ class Bench:
         environment = {"LD_PRELOAD": self.tcmalloc} if self.tcmalloc else {}
         return Worker(name, [self.options.python, HERE / script, *words, "--data", self.folder / data, "--weights", self.folder / "weights", *extra], environment)
 
+    def share(self, part):
+        """The next measurement may take this part of the time that is left."""
+        self.share_ends = time.monotonic() + part * (self.options.seconds - (time.monotonic() - self.start))
+
+    def over(self, answers):
+        """Warm-up and two turns have been made, and the time is up."""
+        return answers >= 3 and time.monotonic() > self.share_ends
+
     def say(self, text):
         print(f"# {time.monotonic() - self.start:5.0f} s  {text}", file=sys.stderr, flush=True)
 
@@ -159,6 +168,8 @@ class Bench:
         for batch in range(rounds + 1):
             for worker in [engine, *peers] if batch % 2 == 0 else [*peers[::-1], engine]:
                 answers[worker.name].append(worker.ask(*command(batch)))
+            if self.over(batch + 1):
+                break
         return answers
 
 
@@ -196,13 +207,15 @@ def bench_gpt(bench, threads, rounds):
                 bench.say(f"{section}: {worker.name}, turn {batch} of {rounds}")
                 answers[worker.name].append(worker.ask("train", batch))
             peaks.append(engines[0].ask("peak")["gflops"])
+            if bench.over(batch + 1):
+                break
         memory = {w.name: w.ask("memory") for w in everybody}
         breakdown = engines[0].ask("breakdown", 1) if threads == 1 else None
         product = engines[0].ask("product")["gflops"] if threads == 1 else None
     finally:
         for worker in everybody:
             worker.__exit__()
-    ours = answers["beamline"]
+    ours, rounds = answers["beamline"], batch
     for name in set(answers) - {"beamline", "sorted by length"}:
         bench.same(f"{section}, {name}", ours[0]["loss"], answers[name][0]["loss"], 1e-3 if "bf16" in name else 1e-5)
     peak = statistics.median(peaks)
@@ -249,13 +262,15 @@ def bench_encoder(bench, dim, rounds):
     try:
         if bench.torch:
             everybody += [bench.peer("torch_peer.py", ["encoder", mode], "events", mode, dim=dim) for mode in ("packed", "padded")]
-        peaks, same = [], True
+        peaks, end = [], bench.share_ends
         for targets in ("all", "one"):
+            bench.share_ends = (time.monotonic() + end) / 2 if targets == "all" else end
             section = f"encoder training, dim {dim}, {'every token' if targets == 'all' else 'one token an event'} hidden"
             bench.say(section)
             answers = bench.turns(everybody[0], everybody[1:], lambda batch: ("train", batch, targets), rounds)
             peaks.append(everybody[0].ask("peak")["gflops"])
             ours = answers["beamline"]
+            turns = len(ours) - 1
             share = statistics.median(100e-9 * a["flops"] / a["cpu"] / peaks[-1] for a in ours[1:])
             rate = statistics.median(rates(ours, "cpu"))
             for name in [n for n in answers if n != "beamline"]:
@@ -263,8 +278,11 @@ def bench_encoder(bench, dim, rounds):
                     bench.same(f"{section}, {name}", ours[0]["loss"], answers[name][0]["loss"], 1e-5)
                 p = rates(answers[name], "cpu")
                 goal = (1.3 if dim == 512 else 1.8) if name == "packed" else None
-                bench.row(section, f"/ PyTorch {name}", "tokens/core-s", rate, statistics.median(p), paired(rates(ours, "cpu"), p), goal, turns=rounds, percent_of_peak=share)
-            bench.row(section, "% of the FMA peak", "GFLOP/s", share * peaks[-1] / 100, peaks[-1], share, turns=rounds)
+                bench.row(section, f"/ PyTorch {name}", "tokens/core-s", rate, statistics.median(p), paired(rates(ours, "cpu"), p), goal, turns=turns,
+                          percent_of_peak=share)
+            if not bench.torch:
+                bench.row(section, "f32", "tokens/core-s", rate, turns=turns)
+            bench.row(section, "% of the FMA peak", "GFLOP/s", share * peaks[-1] / 100, peaks[-1], share, turns=turns)
     finally:
         for worker in everybody:
             worker.__exit__()
@@ -281,13 +299,13 @@ def bench_inference(bench, dim, rounds):
         answers = bench.turns(everybody[0], everybody[1:], lambda batch: ("score", batch), rounds)
         ours = answers["beamline"]
         events = {n: [a["events"] / a["cpu"] for a in list_[1:]] for n, list_ in answers.items()}
-        rate = statistics.median(events["beamline"])
+        rate, turns = statistics.median(events["beamline"]), len(ours) - 1
         for name, text in (("equal", "/ ONNX Runtime, batches of equal length"), ("padded", "/ ONNX Runtime padded")):
             if name in answers:
                 bench.same(f"{section}, {name}", ours[0]["score"], answers[name][0]["score"], 1e-4)
-                bench.row(section, text, "events/core-s", rate, statistics.median(events[name]), paired(events["beamline"], events[name]), turns=rounds)
+                bench.row(section, text, "events/core-s", rate, statistics.median(events[name]), paired(events["beamline"], events[name]), turns=turns)
         if not bench.onnx:
-            bench.row(section, "throughput", "events/core-s", rate, turns=rounds)
+            bench.row(section, "throughput", "events/core-s", rate, turns=turns)
         if dim < 512:
             write_event_data(bench.folder / "singles", 256, 2)
             latency = {}
@@ -358,6 +376,7 @@ def main():
     parser.add_argument("--python", default="", help="Python with torch, onnxruntime and onnx")
     parser.add_argument("--json", default="", help="where the numbers go")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the GPT; the small models take three times as many")
+    parser.add_argument("--seconds", type=float, default=840, help="the whole run should take no longer")
     parser.add_argument("--only", nargs="*", choices=["gpt", "encoder", "inference"], default=["gpt", "encoder", "inference"])
     options = parser.parse_args()
     about = machine()
@@ -372,13 +391,15 @@ def main():
         if not bench.torch or not bench.onnx:
             why = f"{options.python} has none" if options.python else "no Python given"
             print(f"         peers skipped: {why}; make -f Makefile.workflow bench-venv, then bench BENCH_PYTHON=.venv-bench/bin/python")
-        plan = []
+        plan = []  # function, what, turns, weight: how the time is shared out
         if "gpt" in options.only:
             write_gpt_data(bench.folder, options.rounds)
-            plan += [(bench_gpt, threads, options.rounds) for threads in (1, 2) if threads <= os.cpu_count()]
-        plan += [(bench_encoder, dim, 3 * options.rounds) for dim in (64, 128, 512) if "encoder" in options.only]
-        plan += [(bench_inference, dim, 3 * options.rounds) for dim in (64, 128, 512) if "inference" in options.only]
-        for function, what, rounds in plan:
+            plan += [(bench_gpt, threads, options.rounds, 5) for threads in (1, 2) if threads <= os.cpu_count()]
+        for dim in (64, 128, 512):
+            plan += [(bench_encoder, dim, 3 * options.rounds, 1 if dim < 512 else 3)] if "encoder" in options.only else []
+            plan += [(bench_inference, dim, 3 * options.rounds, 1)] if "inference" in options.only else []
+        for i, (function, what, rounds, weight) in enumerate(plan):
+            bench.share(weight / sum(w for *_, w in plan[i:]))
             try:
                 function(bench, what, rounds)
             except Failed as e:
