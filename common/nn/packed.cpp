@@ -228,7 +228,7 @@ void PackedMatrix::update(const float* w) {
 
 void PackedMatrix::forward(std::size_t rows, const Bf16* x, float* y) const {
   if (!impl_->rounded.empty()) {
-    float* wide = workspace<float, 0>(rows * impl_->in);
+    auto* wide = workspace<float, 0>(rows * impl_->in);
     from_bf16(rows * impl_->in, x, wide);
     return gemm(Trans::no, Trans::yes, rows, impl_->out, impl_->in, wide, impl_->in, impl_->rounded.data(), impl_->in, y, impl_->out, false);
   }
@@ -239,7 +239,7 @@ void PackedMatrix::forward(std::size_t rows, const Bf16* x, float* y) const {
 
 void PackedMatrix::backward(std::size_t rows, const Bf16* dy, float* dx, bool accumulate) const {
   if (!impl_->rounded.empty()) {
-    float* wide = workspace<float, 0>(rows * impl_->out);
+    auto* wide = workspace<float, 0>(rows * impl_->out);
     from_bf16(rows * impl_->out, dy, wide);
     return gemm(Trans::no, Trans::no, rows, impl_->in, impl_->out, wide, impl_->out, impl_->rounded.data(), impl_->in, dx, impl_->in, accumulate);
   }
@@ -251,7 +251,8 @@ void PackedMatrix::backward(std::size_t rows, const Bf16* dy, float* dx, bool ac
 void add_outer(std::size_t out, std::size_t in, std::size_t rows, const Bf16* dy, const Bf16* x, float* dw) {
   if (rows == 0) return;
   if (!bf16_in_hardware()) {
-    float *wide_dy = workspace<float, 0>(rows * out), *wide_x = workspace<float, 1>(rows * in);
+    auto* wide_dy = workspace<float, 0>(rows * out);
+    auto* wide_x = workspace<float, 1>(rows * in);
     from_bf16(rows * out, dy, wide_dy);
     from_bf16(rows * in, x, wide_x);
     return gemm(Trans::yes, Trans::no, out, in, rows, wide_dy, out, wide_x, in, dw, in, true);
