@@ -229,7 +229,10 @@ class Runner {
     }
   }
 
-  static bool consequence(int code) { return code == 0 || code == static_cast<int>(Exit::downstream) || code == static_cast<int>(Exit::upstream); }
+  // A program that does not catch SIGPIPE dies of it when its reader has gone, perhaps before the reader's own end is seen.
+  static bool consequence(int code) {
+    return code == 0 || code == static_cast<int>(Exit::downstream) || code == static_cast<int>(Exit::upstream) || code == 128 + SIGPIPE;
+  }
 
   void watch() {
     const auto seconds = [](double s) { return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s)); };

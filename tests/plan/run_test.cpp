@@ -115,6 +115,14 @@ TEST(Run, TheRootCauseIsTheFirstCodeThatIsNoConsequence) {
   EXPECT_FALSE(std::filesystem::exists("s.done"));
 }
 
+TEST(Run, DeathBySigpipeIsAConsequence) {
+  const Scratch scratch;  // the first is reaped long before the second, which has closed its input and goes on
+  auto s = joined({script("source", "kill -PIPE $$"), script("sink", "sleep 0.3; exit 4")});
+  const auto report = run_segment(s, "s.done");
+  ASSERT_EQ(report.root, 1) << table(report);
+  EXPECT_EQ(report.outcomes[0].code, 141);
+}
+
 TEST(Run, AProcessThatWasKilledIsARootCause) {
   const Scratch scratch;
   auto s = joined({script("source", "kill -9 $$"), script("sink", "cat >/dev/null; exit 6")});
