@@ -142,9 +142,8 @@ int main(int argc, char** argv) {
       const double tokens = static_cast<double>(data.tokens.size()), flops = trainer.model().training_flops(tokens, pairs, targets);
       double scored = 0;
       if (!all && dim < 512 && precision == bl::nn::Precision::f32) {
-        bl::models::ScoringWorkspace workspace(1);
-        scored =
-            static_cast<double>(events) / median_seconds(seconds / 2, [&] { bl::models::token_log_probabilities(trainer.model(), data, {}, pool, workspace); });
+        bl::models::Scorer scorer(trainer.model(), pool);
+        scored = static_cast<double>(events) / median_seconds(seconds / 2, [&] { scorer.token_log_probabilities(data, {}); });
       }
       fmt::print("{:5} {:>9} {:7} {:>12} {:12.0f} {:10.1f} {:8.0f} {:8.0f} {:>14}\n", dim, bl::nn::name_of(precision), config.layers,
                  all ? "all rows" : "one hidden", tokens / t, flops / t * 1e-9, peak, flops / t * 1e-7 / peak,

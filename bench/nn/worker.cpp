@@ -160,7 +160,7 @@ class GptWork {
 class EncoderWork {
  public:
   EncoderWork(const Options& options, const std::vector<Batch>& batches)
-      : pool_(options.threads), trainer_(config(options), training(options, batches), pool_), workspace_(options.threads) {
+      : pool_(options.threads), trainer_(config(options), training(options, batches), pool_) {
     if (!options.weights.empty()) write_weights(options.weights, trainer_.model().params());
     for (const Batch& b : batches) {
       models::Examples& data = batches_.emplace_back();
@@ -177,11 +177,15 @@ class EncoderWork {
   }
   std::string answer(const std::string& verb, std::size_t batch, const std::string& targets) {
     models::Examples& data = batches_.at(batch);
-    if (verb == "train") return train(data, targets == "all");
+    if (verb == "train") {
+      scorer_.reset();  // of other weights
+      return train(data, targets == "all");
+    }
+    if (!scorer_) scorer_.emplace(trainer_.model(), pool_);
     std::vector<float> scores;
     std::string result;
     if (verb == "score") {
-      result = timed([&] { scores = models::token_log_probabilities(trainer_.model(), data, data.mask, pool_, workspace_); });
+      result = timed([&] { scores = scorer_->token_log_probabilities(data, data.mask); });
     } else if (verb == "latency") {
       std::vector<double> each;
       models::Examples one;
@@ -192,7 +196,7 @@ class EncoderWork {
         one.mask.assign(data.mask.begin() + from, data.mask.begin() + to);
         one.offsets = {0, one.tokens.size()};
         const double start = seconds(CLOCK_MONOTONIC);
-        const std::vector<float> score = models::token_log_probabilities(trainer_.model(), one, one.mask, pool_, workspace_);
+        const std::vector<float> score = scorer_->token_log_probabilities(one, one.mask);
         each.push_back(1e6 * (seconds(CLOCK_MONOTONIC) - start));
         scores.insert(scores.end(), score.begin(), score.end());
       }
@@ -242,7 +246,7 @@ class EncoderWork {
 
   Pool pool_;
   models::Trainer trainer_;
-  models::ScoringWorkspace workspace_;
+  std::optional<models::Scorer> scorer_;
   std::vector<models::Examples> batches_;
 };
 

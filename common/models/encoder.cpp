@@ -237,8 +237,26 @@ double MaskedTokenModel<T>::training_flops(double tokens, double pairs, double t
 template class MaskedTokenModel<float>;
 template class MaskedTokenModel<double>;
 
-std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data, std::span<const std::uint8_t> wanted, Pool& pool,
-                                           ScoringWorkspace& workspace) {
+Scorer::Scorer(const MaskedTokenModel<float>& model, Pool& pool)
+    : model_(model),
+      pool_(pool),
+      packed_(model.params(), nn::Precision::f32, nn::Use::inference),
+      arenas_(pool.threads()),
+      inputs_(pool.threads()),
+      results_(pool.threads()) {
+  packed_.update(pool, model.params().values().data());
+}
+
+std::span<const float> Scorer::answers(const MaskedInput& input, std::size_t worker) {
+  results_[worker].resize(input.rows.size());
+  arenas_[worker].reset();
+  nn::Tape<float> tape(arenas_[worker], model_.params());
+  tape.use(&packed_);
+  model_.loss(tape, input, 0, results_[worker]);
+  return results_[worker];
+}
+
+std::vector<float> Scorer::token_log_probabilities(const Examples& data, std::span<const std::uint8_t> wanted) {
   // Tasks are runs of whole events with about this many tokens in all their copies: enough for a matrix product, small
   // enough for a cache. An event with many tokens is cut into several passes.
   constexpr std::size_t target = 2048;
@@ -255,9 +273,7 @@ std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model,
   starts.push_back(data.events());
   std::vector<float> result(data.tokens.size(), 0.0f);
   const auto task = [&](std::size_t t, std::size_t worker) {
-    nn::Arena& arena = workspace.arenas_[worker];
-    MaskedInput& input = workspace.inputs_[worker];
-    std::vector<float>& values = workspace.results_[worker];
+    MaskedInput& input = inputs_[worker];
     std::size_t event = starts[t], token = 0;
     while (event < starts[t + 1]) {
       input.clear();
@@ -269,36 +285,29 @@ std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model,
           token = 0;
           continue;
         }
-        if (wanted.empty() || wanted[first + token] != 0) input.add_one(model.config(), data, event, token);
+        if (wanted.empty() || wanted[first + token] != 0) input.add_one(model_.config(), data, event, token);
         ++token;
       }
       if (input.rows.empty()) continue;
-      values.resize(input.rows.size());
-      arena.reset();
-      nn::Tape<float> tape(arena, model.params());
-      model.loss(tape, input, 0, values);
+      const std::span<const float> values = answers(input, worker);
       std::size_t next = 0;
       for (std::size_t e = first_event, i = first_token; next < values.size(); ++e, i = 0)
         for (; i < data.offsets[e + 1] - data.offsets[e] && next < values.size(); ++i)
           if (wanted.empty() || wanted[data.offsets[e] + i] != 0) result[data.offsets[e] + i] = values[next++];
     }
   };
-  pool.run(starts.size() - 1, std::ref(task));
+  pool_.run(starts.size() - 1, std::ref(task));
   return result;
 }
 
-std::vector<float> masked_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data) {
-  std::vector<float> result(data.tokens.size(), 0.0f), values;
-  nn::Arena arena;
-  MaskedInput input;
+std::vector<float> Scorer::masked_log_probabilities(const Examples& data) {
+  std::vector<float> result(data.tokens.size(), 0.0f);
+  MaskedInput& input = inputs_[0];
   for (std::size_t e = 0; e < data.events(); ++e) {
     const std::size_t first = data.offsets[e], n = data.offsets[e + 1] - first;
     input.clear();
-    input.add(model.config(), data, e, std::span(data.mask).subspan(first, n));
-    values.resize(input.rows.size());
-    arena.reset();
-    nn::Tape<float> tape(arena, model.params());
-    model.loss(tape, input, 0, values);
+    input.add(model_.config(), data, e, std::span(data.mask).subspan(first, n));
+    const std::span<const float> values = answers(input, 0);
     for (std::size_t r = 0; r < values.size(); ++r) result[first + static_cast<std::size_t>(input.rows[r])] = values[r];
   }
   return result;

@@ -17,6 +17,7 @@
 #include "base/pool.hpp"
 #include "nn/arena.hpp"
 #include "nn/kernels.hpp"
+#include "nn/packed.hpp"
 #include "nn/params.hpp"
 #include "nn/tape.hpp"
 
@@ -98,25 +99,30 @@ class MaskedTokenModel {
   std::vector<Layer> layers_;
 };
 
-// What a model needs to score events: memory of each worker, kept from call to call.
-class ScoringWorkspace {
+// Scores events with a model that stays as it is: its weights are laid out once, memory is kept from call to call. A value
+// does not depend on the other events, on how they are batched, or on the number of threads. Examples must have passed
+// check().
+class Scorer {
  public:
-  explicit ScoringWorkspace(std::size_t workers) : arenas_(workers), inputs_(workers), results_(workers) {}
+  Scorer(const MaskedTokenModel<float>& model, Pool& pool);
+
+  // log p(token | all other tokens of its event) of every token that is `wanted` (one byte per token; empty: all), with it
+  // alone hidden; 0 for the others. One value per token of `data`.
+  std::vector<float> token_log_probabilities(const Examples& data, std::span<const std::uint8_t> wanted);
+  // log p of the tokens that `data.mask` hides, all of an event at once; 0 for the others.
+  std::vector<float> masked_log_probabilities(const Examples& data);
 
  private:
-  friend std::vector<float> token_log_probabilities(const MaskedTokenModel<float>&, const Examples&, std::span<const std::uint8_t>, Pool&, ScoringWorkspace&);
-  std::vector<nn::Arena> arenas_;
+  // log p of the hidden tokens of `input`.
+  std::span<const float> answers(const MaskedInput& input, std::size_t worker);
+
+  const MaskedTokenModel<float>& model_;
+  Pool& pool_;
+  nn::PackedWeights packed_;
+  std::vector<nn::Arena> arenas_;  // these of each worker
   std::vector<MaskedInput> inputs_;
   std::vector<std::vector<float>> results_;
 };
-
-// log p(token | all other tokens of its event) of every token that is `wanted` (one byte per token; empty: all), with it
-// alone hidden; 0 for the others. One value per token of `data`. A value does not depend on the other events, on how
-// they are batched, or on the number of threads. The examples must have passed check().
-std::vector<float> token_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data, std::span<const std::uint8_t> wanted, Pool& pool,
-                                           ScoringWorkspace& workspace);
-// log p of the tokens that `data.mask` hides, all of an event at once; 0 for the others.
-std::vector<float> masked_log_probabilities(const MaskedTokenModel<float>& model, const Examples& data);
 
 extern template class MaskedTokenModel<float>;
 extern template class MaskedTokenModel<double>;

@@ -161,7 +161,7 @@ GptTrainer::GptTrainer(GptModel<float>& model, const GptTraining& config, Pool& 
       config_(config),
       pool_(pool),
       optimizer_(model.params(), config.optimizer),
-      packed_(model.params(), config.precision),
+      packed_(model.params(), config.precision, nn::Use::training),
       arenas_(pool.threads()) {
   config_.validate();
 }

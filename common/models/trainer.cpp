@@ -195,7 +195,8 @@ struct Trainer::Impl {
         ranks(communicator),
         model(model_config),
         optimizer(model.params(), optimizer_config(trainer_config), trainer_config.groups),
-        packed(model.params(), trainer_config.precision),
+        packed(model.params(), trainer_config.precision, nn::Use::training),
+        packed_for_evaluation(model.params(), nn::Precision::f32, nn::Use::inference),
         arenas(workers.threads()),
         counts(model_config.vocabulary, 0) {
     config.validate();
@@ -225,7 +226,7 @@ struct Trainer::Impl {
   dist::Communicator& ranks;
   MaskedTokenModel<float> model;
   nn::Optimizer<float> optimizer;
-  nn::PackedWeights packed;
+  nn::PackedWeights packed, packed_for_evaluation;
   nn::Aligned<float> average;             // empty without EMA
   nn::Aligned<float> best;                // weights of the best validation, empty before there is one
   std::vector<nn::Arena> arenas;          // one a worker
@@ -386,6 +387,7 @@ struct Trainer::Impl {
   double evaluate(const Examples& from, std::span<const std::uint32_t> events, const Masker& mask) {
     double loss = 0;
     std::size_t targets = 0;
+    packed_for_evaluation.update(pool, weights_for_evaluation());
     // In pieces, so that the packed inputs of a large validation set are not all in memory.
     const std::size_t piece = std::size_t{config.shard} * config.lanes * 4;
     for (std::size_t start = 0; start < events.size(); start += piece) {
@@ -397,6 +399,7 @@ struct Trainer::Impl {
         const std::size_t s = own.first + i;
         arenas[worker].reset();
         nn::Tape<float> tape(arenas[worker], const_cast<float*>(weights_for_evaluation()), nullptr);
+        tape.use(&packed_for_evaluation);
         losses[s] = model.loss(tape, inputs[s], 0);
       };
       pool.run(own.size(), std::ref(task));
@@ -542,8 +545,7 @@ struct Trainer::Impl {
     MaskedTokenModel<float> used(model.config());
     std::copy_n(weights_to_use(), params.size(), used.params().values().data());
     const Examples examples = fingerprint_examples(model.config());
-    ScoringWorkspace workspace(pool.threads());
-    const std::vector<float> answers = token_log_probabilities(used, examples, {}, pool, workspace);
+    const std::vector<float> answers = Scorer(used, pool).token_log_probabilities(examples, {});
     const auto integers = [](const auto& v) { return std::vector<std::int64_t>(v.begin(), v.end()); };
     s.arrays.push_back({"fingerprint/offsets", {examples.offsets.size()}, integers(examples.offsets)});
     s.arrays.push_back({"fingerprint/tokens", {examples.tokens.size()}, integers(examples.tokens)});
@@ -654,8 +656,7 @@ std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state) {
   examples.check(model->config());
   const auto& expected = values_of<float>(state, "fingerprint/log_probability", n);
   Pool pool(1);
-  ScoringWorkspace workspace(1);
-  const std::vector<float> answers = token_log_probabilities(*model, examples, {}, pool, workspace);
+  const std::vector<float> answers = Scorer(*model, pool).token_log_probabilities(examples, {});
   for (std::size_t i = 0; i < n; ++i)
     if (!(std::abs(answers[i] - expected[i]) <= 1e-3f * std::max(1.0f, std::abs(expected[i]))))
       fail(Exit::input, "the model does not answer as it did when it was saved: log-probability {} instead of {} for token {} of its fingerprint", answers[i],

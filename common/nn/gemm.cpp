@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "nn/onednn.hpp"
+#include "nn/panels.hpp"
 #ifdef BEAMLINE_HAVE_DNNL
 #include <dlfcn.h>
 #include <dnnl.h>
@@ -93,30 +94,20 @@ void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const
 #ifdef BEAMLINE_HAVE_DNNL
   onednn::one_thread();
   compile();
-  // For few rows oneDNN takes other kernels, which sum in another order; a row's result would then depend on the size of
-  // the batch it is in. So few rows become 48; without AVX-512 so does every rest of rows, and products of different size
-  // sum differently, which is why all are then made 48 rows at a time, up to 8 % slower (a test holds both to that).
-  constexpr std::size_t fewest = 48;
-  if (ta == Trans::no && m < fewest) {
-    thread_local std::vector<float> left, result;
-    left.resize(std::max(left.size(), fewest * k));
-    result.resize(std::max(result.size(), fewest * n));
-    for (std::size_t r = 0; r < m; ++r) std::copy_n(a + r * lda, k, left.data() + r * k);
-    std::fill(left.data() + m * k, left.data() + fewest * k, 0.0f);
-    gemm(ta, tb, fewest, n, k, left.data(), k, b, ldb, result.data(), n, false);
-    for (std::size_t r = 0; r < m; ++r)
-      for (std::size_t j = 0; j < n; ++j) c[r * ldc + j] = result[r * n + j] + (accumulate ? c[r * ldc + j] : 0.0f);
-    return;
-  }
-  static const bool uneven = (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) != dnnl_cpu_isa_avx512_core;
-  if (uneven && ta == Trans::no && m > fewest) {
-    for (std::size_t r = 0; r < m; r += fewest) gemm(ta, tb, std::min(fewest, m - r), n, k, a + r * lda, lda, b, ldb, c + r * ldc, ldc, accumulate);
-    return;
-  }
   sgemm(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 #else
-  gemm_eigen(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+  if (ta == Trans::no) gemm_rows(tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
+  else gemm_eigen(ta, tb, m, n, k, a, lda, b, ldb, c, ldc, accumulate);
 #endif
+}
+
+void gemm_rows(Trans tb, std::size_t m, std::size_t n, std::size_t k, const float* a, std::size_t lda, const float* b, std::size_t ldb, float* c,
+               std::size_t ldc, bool accumulate) {
+  if (m == 0 || n == 0) return;
+  thread_local std::vector<float> panels;
+  if (panels.size() < panel_floats(k, n)) panels.resize(panel_floats(k, n));
+  pack_panels(tb, k, n, b, ldb, panels.data());
+  multiply_panels(m, k, n, a, lda, panels.data(), c, ldc, accumulate);
 }
 
 void gemm(Trans ta, Trans tb, std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t lda, const double* b, std::size_t ldb, double* c,

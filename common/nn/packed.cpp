@@ -7,8 +7,10 @@
 #include <unordered_map>
 
 #include "base/error.hpp"
+#include "nn/arena.hpp"
 #include "nn/gemm.hpp"
 #include "nn/onednn.hpp"
+#include "nn/panels.hpp"
 #ifdef BEAMLINE_HAVE_DNNL
 #include <dnnl.hpp>
 #endif
@@ -191,29 +193,39 @@ void to_bf16_matrix(std::size_t rows, std::size_t width, const float* x, Bf16* y
 }
 
 struct PackedMatrix::Impl {
-  std::size_t out = 0, in = 0;
-  std::vector<float> rounded;  // W rounded to bf16, where the CPU cannot do better
+  std::size_t out, in;
+  Precision precision;
+  Aligned<float> panels;       // f32: of Wᵀ
+  std::vector<float> rounded;  // bf16: W rounded, where the CPU cannot do better
 #ifdef BEAMLINE_HAVE_DNNL
   std::unique_ptr<Side> forward, backward;
 #endif
 };
 
-PackedMatrix::PackedMatrix(std::size_t out, std::size_t in) : impl_(std::make_unique<Impl>()) {
+PackedMatrix::PackedMatrix(std::size_t out, std::size_t in, Precision precision, Use use) : impl_(std::make_unique<Impl>()) {
   impl_->out = out;
   impl_->in = in;
+  impl_->precision = precision;
+  if (precision == Precision::f32) {
+    impl_->panels = Aligned<float>(panel_floats(in, out));
+    return;
+  }
   if (!bf16_in_hardware()) {
     impl_->rounded.resize(out * in);
     return;
   }
 #ifdef BEAMLINE_HAVE_DNNL
   impl_->forward = translated([&] { return std::make_unique<Side>(out, in, true); });
-  impl_->backward = translated([&] { return std::make_unique<Side>(out, in, false); });
+  if (use == Use::training) impl_->backward = translated([&] { return std::make_unique<Side>(out, in, false); });
 #endif
 }
 PackedMatrix::~PackedMatrix() = default;
 PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;
 
+Precision PackedMatrix::precision() const { return impl_->precision; }
+
 void PackedMatrix::update(const float* w) {
+  if (impl_->precision == Precision::f32) return pack_panels(Trans::yes, impl_->in, impl_->out, w, impl_->in, impl_->panels.data());
   if (!impl_->rounded.empty()) {
     Bf16* half = workspace<Bf16, 0>(impl_->rounded.size());
     to_bf16(impl_->rounded.size(), w, half);
@@ -222,8 +234,12 @@ void PackedMatrix::update(const float* w) {
   }
 #ifdef BEAMLINE_HAVE_DNNL
   impl_->forward->update(w);
-  impl_->backward->update(w);
+  if (impl_->backward) impl_->backward->update(w);
 #endif
+}
+
+void PackedMatrix::forward(std::size_t rows, const float* x, float* y) const {
+  multiply_panels(rows, impl_->in, impl_->out, x, impl_->in, impl_->panels.data(), y, impl_->out, false);
 }
 
 void PackedMatrix::forward(std::size_t rows, const Bf16* x, float* y) const {
@@ -266,10 +282,10 @@ void add_outer(std::size_t out, std::size_t in, std::size_t rows, const Bf16* dy
 #endif
 }
 
-PackedWeights::PackedWeights(const Params<float>& params, Precision precision) : precision_(precision) {
-  if (precision == Precision::f32) return;
+PackedWeights::PackedWeights(const Params<float>& params, Precision precision, Use use) : precision_(precision) {
+  if (precision == Precision::f32 && use == Use::training) return;
   for (const ParamInfo& p : params.list())
-    if (p.group == Group::weight && p.at.rows > 1) entries_.push_back({p.at.offset, PackedMatrix(p.at.rows, p.at.width)});
+    if (p.group == Group::weight && p.at.rows > 1) entries_.push_back({p.at.offset, PackedMatrix(p.at.rows, p.at.width, precision, use)});
 }
 
 void PackedWeights::update(Pool& pool, const float* values) {

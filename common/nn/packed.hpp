@@ -1,14 +1,14 @@
-// Matrix products with factors of bfloat16: weights are rounded and re-ordered once a step by all threads together, then
-// only read. With them comes the precision of the products, so that nothing global decides on the bits of a result.
+// The weights of products, rounded and laid out once a step by all threads together, then only read. With them comes the
+// precision of the products, so that nothing global decides on the bits of a result.
 //
-// Both factors of a product are rounded to bfloat16, the sums are made in float, and the weights themselves (the "master
+// f32: for inference in panels (nn/panels.hpp); for training nothing, as there oneDNN lays out weights in each product at no
+// loss.
+// bf16: both factors of a product are rounded to bfloat16, the sums are made in float, and the weights themselves (the "master
 // weights" of Micikevicius et al., arXiv:1710.03740), gradients, optimiser and everything between two products stay
 // float. On a CPU without bf16 instructions the rounded factors are multiplied as floats: as right, but slower than f32
 // altogether.
 //
 // oneDNN makes a small list of arguments for each product, so that a step in bf16 is not free of allocations as in f32.
-//
-// For f32 there is nothing to pack: oneDNN's own layout won 8 % on the product alone and nothing on a training step.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -34,15 +34,19 @@ constexpr std::size_t bf16_rows(std::size_t rows) { return (rows + 63) / 64 * 64
 // x (rows, width) rounded into y (bf16_rows(rows), width), the further rows zeroed.
 void to_bf16_matrix(std::size_t rows, std::size_t width, const float* x, Bf16* y);
 
-// W (out, in) as bf16. Products may be made by several threads at once, not during update().
+enum class Use : std::uint8_t { inference, training };
+
+// W (out, in), laid out. Products may be made by several threads at once, not during update().
 class PackedMatrix {
  public:
-  PackedMatrix(std::size_t out, std::size_t in);
+  PackedMatrix(std::size_t out, std::size_t in, Precision precision, Use use);
   ~PackedMatrix();
   PackedMatrix(PackedMatrix&&) noexcept;
 
+  Precision precision() const;
   void update(const float* w);
-  // x and dy have bf16_rows(rows) rows. y (rows, out) = x (…, in) Wᵀ
+  // y (rows, out) = x (rows, in) Wᵀ; of bf16 x has bf16_rows(rows) rows, as has dy.
+  void forward(std::size_t rows, const float* x, float* y) const;
   void forward(std::size_t rows, const Bf16* x, float* y) const;
   // dx (rows, in) = dy (…, out) W, or dx += … when accumulate
   void backward(std::size_t rows, const Bf16* dy, float* dx, bool accumulate) const;
@@ -55,10 +59,10 @@ class PackedMatrix {
 // dw (out, in) += dyᵀ x, dy (bf16_rows(rows), out), x (bf16_rows(rows), in).
 void add_outer(std::size_t out, std::size_t in, std::size_t rows, const Bf16* dy, const Bf16* x, float* dw);
 
-// All matrices among a model's parameters of group `weight`; for f32 none.
+// All matrices among a model's parameters of group `weight`; for training in f32 none.
 class PackedWeights {
  public:
-  PackedWeights(const Params<float>& params, Precision precision);
+  PackedWeights(const Params<float>& params, Precision precision, Use use);
   // From the values of a step; every matrix is one task.
   void update(Pool& pool, const float* values);
   Precision precision() const { return precision_; }

@@ -32,12 +32,17 @@ typename Product<T>::Kept Product<T>::forward(std::size_t rows, const T* x, T* y
   Kept kept{x, nullptr, rows};
   if constexpr (std::is_same_v<T, float>)
     if (packed_ != nullptr) {
+      if (packed_->precision() == Precision::f32) {
+        packed_->forward(rows, x, y);
+        return kept;
+      }
       kept.rounded = tape_->scratch(size_in<T>(rows, in_));
       to_bf16_matrix(rows, in_, x, as_bf16(kept.rounded));
       packed_->forward(rows, as_bf16(kept.rounded), y);
       return kept;
     }
-  gemm(Trans::no, Trans::yes, rows, out_, in_, x, in_, w_, in_, y, out_, false);
+  if (tape_->training()) gemm(Trans::no, Trans::yes, rows, out_, in_, x, in_, w_, in_, y, out_, false);
+  else gemm_rows(Trans::yes, rows, out_, in_, x, in_, w_, in_, y, out_, false);
   return kept;
 }
 

@@ -1,5 +1,5 @@
 // The three products of a layer with weights W (out, in), for ops: y = x Wᵀ, dx = dy W, dW += dyᵀ x. In bf16 where
-// the tape has packed weights for W, else plain.
+// the tape has such weights. At inference (laid out where the tape has them so) a row of y does not depend on the others.
 #pragma once
 #include "nn/packed.hpp"
 #include "nn/tape.hpp"

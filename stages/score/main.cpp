@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
     writer->relays(*reader);
     if (!model.event_level) log::info("'{}' was trained to predict particles alone: event-level tokens are not scored", model_path);
 
-    models::ScoringWorkspace workspace(context.pool().threads());
+    models::Scorer scorer(*model.network, context.pool());
     score::Summary summary(score::names(model));
     const bool summarise = !report.empty() || context.progress().drawing();
     std::uint64_t unscored = 0;
@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
       // The threads share each batch, so that a short stream of few batches is as fast as a long one.
       Batch scores;
       try {
-        scores = score::score(*tokens, model, options, context.rng(), context.pool(), workspace, unscored);
+        scores = score::score(*tokens, model, options, context.rng(), scorer, unscored);
       } catch (const Error& e) {
         fail(e.code(), "{}: batch {}: {}", reader->where(), tokens->seq, e.what());
       }

@@ -83,8 +83,7 @@ nlohmann::json metadata(const Model& model, const Options& options) {
   return {{"model", {{"hash", model.hash}, {"objective", "masked-token"}, {"codebook", model.tokenizer["hash"]}}}, {"scoring", scoring}};
 }
 
-Batch score(const Batch& tokens, const Model& model, const Options& options, const Rng& rng, Pool& pool, models::ScoringWorkspace& workspace,
-            std::uint64_t& unscored) {
+Batch score(const Batch& tokens, const Model& model, const Options& options, const Rng& rng, models::Scorer& scorer, std::uint64_t& unscored) {
   const auto& config = model.network->config();
   const models::Examples examples = examples_of(tokens, config.types > 0);
   const auto index = tokens.get<std::uint64_t>("event_index");
@@ -93,7 +92,7 @@ Batch score(const Batch& tokens, const Model& model, const Options& options, con
 
   std::vector<std::uint8_t> wanted(category.size(), 1);
   if (!model.event_level) std::transform(category.begin(), category.end(), wanted.begin(), [](std::uint8_t c) { return c != 0; });
-  const std::vector<float> logp = models::token_log_probabilities(*model.network, examples, wanted, pool, workspace);
+  const std::vector<float> logp = scorer.token_log_probabilities(examples, wanted);
 
   const std::vector<std::string> list = names(model);
   std::map<std::string, std::vector<float>> scores;

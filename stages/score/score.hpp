@@ -23,9 +23,8 @@ std::vector<std::string> names(const Model& model);
 nlohmann::json metadata(const Model& model, const Options& options);
 
 // tokens/1 -> scores/1. rng: Rng(seed, "bl-score"). The values of an event do not depend on the other events of the batch
-// or on the pool. `unscored` counts events without a token to score: their log-probabilities are 0, probabilities 1.
-// Throws Exit::input when a token or position is out of the model's range, with the event's index in the stream.
-Batch score(const Batch& tokens, const Model& model, const Options& options, const Rng& rng, Pool& pool, models::ScoringWorkspace& workspace,
-            std::uint64_t& unscored);
+// or on the threads of `scorer`, which is that of model.network. `unscored` counts events without a token to score: their log-probabilities are 0,
+// probabilities 1. Throws Exit::input when a token or position is out of the model's range, with the event's index in the stream.
+Batch score(const Batch& tokens, const Model& model, const Options& options, const Rng& rng, models::Scorer& scorer, std::uint64_t& unscored);
 
 }  // namespace bl::score

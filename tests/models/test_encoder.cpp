@@ -206,8 +206,7 @@ TEST(Scoring, every_token_in_turn) {
   model.init(5);
   const Examples data = make_events(120, 6, 1, 20);
   Pool pool(1);
-  ScoringWorkspace workspace(1);
-  const std::vector<float> all = token_log_probabilities(model, data, {}, pool, workspace);
+  const std::vector<float> all = Scorer(model, pool).token_log_probabilities(data, {});
   ASSERT_EQ(all.size(), data.tokens.size());
   for (const std::size_t e : {0u, 1u, 57u, 119u})
     for (std::size_t i = data.offsets[e]; i < data.offsets[e + 1]; ++i) {
@@ -229,21 +228,21 @@ TEST(Scoring, does_not_depend_on_batch_threads_or_neighbours) {
   model.init(5);
   const Examples data = make_events(200, 7, 1, 20);
   Pool one(1), three(3);
-  ScoringWorkspace w1(1), w3(3);
-  const std::vector<float> all = token_log_probabilities(model, data, {}, one, w1);
-  EXPECT_EQ(token_log_probabilities(model, data, {}, three, w3), all);
+  Scorer one_thread(model, one), three_threads(model, three);
+  const std::vector<float> all = one_thread.token_log_probabilities(data, {});
+  EXPECT_EQ(three_threads.token_log_probabilities(data, {}), all);
   for (std::size_t e = 0; e < data.events(); e += 13) {
     Examples single;
     const auto from = static_cast<std::ptrdiff_t>(data.offsets[e]), to = static_cast<std::ptrdiff_t>(data.offsets[e + 1]);
     single.tokens.assign(data.tokens.begin() + from, data.tokens.begin() + to);
     single.positions.assign(data.positions.begin() + from, data.positions.begin() + to);
     single.offsets.push_back(single.tokens.size());
-    const std::vector<float> alone = token_log_probabilities(model, single, {}, one, w1);
+    const std::vector<float> alone = one_thread.token_log_probabilities(single, {});
     for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_EQ(alone[i], all[data.offsets[e] + i]);
   }
   std::vector<std::uint8_t> wanted(data.tokens.size());
   for (std::size_t i = 0; i < wanted.size(); ++i) wanted[i] = i % 3 == 0;
-  const std::vector<float> some = token_log_probabilities(model, data, wanted, three, w3);
+  const std::vector<float> some = three_threads.token_log_probabilities(data, wanted);
   for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(some[i], wanted[i] ? all[i] : 0.0f);
 }
 
@@ -253,9 +252,9 @@ TEST(Scoring, all_hidden_tokens_at_once) {
   model.init(5);
   Examples data = make_events(30, 8);
   Pool pool(1);
-  ScoringWorkspace workspace(1);
+  Scorer scorer(model, pool);
   // with one hidden token an event both functions mean the same
-  const std::vector<float> together = masked_log_probabilities(model, data), each = token_log_probabilities(model, data, data.mask, pool, workspace);
+  const std::vector<float> together = scorer.masked_log_probabilities(data), each = scorer.token_log_probabilities(data, data.mask);
   for (std::size_t i = 0; i < each.size(); ++i) EXPECT_NEAR(together[i], each[i], 1e-5);
   EXPECT_EQ(std::ranges::count_if(together, [](float x) { return x != 0; }), 30);
 }

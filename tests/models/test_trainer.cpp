@@ -381,7 +381,7 @@ TEST(Trainer, early_stop_keeps_the_best_weights) {
   // what is saved for use is the model of the best epoch
   const auto model = load_model(trainer.state());
   const Rng rng(config.seed, "validation");
-  const std::vector<float> logp = masked_log_probabilities(*model, data);
+  const std::vector<float> logp = Scorer(*model, pool).masked_log_probabilities(data);
   double sum = 0, n = 0;
   for (std::size_t e = 0; e < data.events(); ++e)
     if (rng.uniform(e, 0) < config.validation) {

@@ -173,19 +173,49 @@ TEST(Gemm, against_the_definition) {
   run(0.0, 1e-12);
 }
 
+// Sizes around every border of the panels, tiles and blocks; rows that lie apart; part of a panel left untouched.
+TEST(GemmRows, equals_the_product_in_double) {
+  const Rng rng(8, "panels");
+  std::uint64_t trial = 0;
+  for (const std::size_t m : {1u, 2u, 3u, 5u, 6u, 7u, 9u, 14u, 15u, 29u})
+    for (const std::size_t n : {1u, 16u, 31u, 32u, 33u, 100u, 520u})
+      for (const std::size_t k : {1u, 17u, 256u, 257u, 600u}) {
+        const bool tb = ++trial & 1, accumulate = trial & 2;
+        const std::size_t lda = k + 3, ldb = (tb ? k : n) + 1, ldc = n + 2;
+        std::vector<float> a(m * lda), b((tb ? n : k) * ldb), c(m * ldc);
+        for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(rng.normal(3 * trial, i));
+        for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(rng.normal(3 * trial + 1, i));
+        for (std::size_t i = 0; i < c.size(); ++i) c[i] = static_cast<float>(rng.normal(3 * trial + 2, i));
+        std::vector<float> got = c;
+        gemm_rows(tb ? Trans::yes : Trans::no, m, n, k, a.data(), lda, b.data(), ldb, got.data(), ldc, accumulate);
+        double worst = 0;
+        for (std::size_t i = 0; i < m; ++i)
+          for (std::size_t j = 0; j < ldc; ++j) {
+            double s = accumulate || j >= n ? static_cast<double>(c[i * ldc + j]) : 0, size = 1;
+            for (std::size_t l = 0; j < n && l < k; ++l) {
+              const double product = static_cast<double>(a[i * lda + l]) * static_cast<double>(tb ? b[j * ldb + l] : b[l * ldb + j]);
+              s += product;
+              size += std::abs(product);
+            }
+            worst = std::max(worst, std::abs(static_cast<double>(got[i * ldc + j]) - s) / size);
+          }
+        EXPECT_LT(worst, 2e-6) << m << " x " << n << " x " << k;
+      }
+}
+
 // A row's result must not depend on how many other rows there are: scores do not depend on the batch.
-TEST(Gemm, a_row_does_not_depend_on_the_others) {
+TEST(GemmRows, a_row_does_not_depend_on_the_others) {
   const Rng rng(6, "gemm");
-  for (const auto& [n, k] : {std::pair<std::size_t, std::size_t>{192, 64}, {64, 256}, {967, 64}, {384, 128}}) {
+  for (const auto& [n, k] : {std::pair<std::size_t, std::size_t>{192, 64}, {64, 256}, {967, 64}, {384, 128}, {40, 700}}) {
     const std::size_t rows = 700;
     std::vector<float> a(rows * k), b(n * k), all(rows * n), some(rows * n);
     for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(rng.normal(0, i));
     for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(rng.normal(1, i));
-    gemm(Trans::no, Trans::yes, rows, n, k, a.data(), k, b.data(), k, all.data(), n, false);
+    gemm_rows(Trans::yes, rows, n, k, a.data(), k, b.data(), k, all.data(), n, false);
     for (const std::size_t m : {1u, 2u, 7u, 13u, 48u, 100u, 333u, 699u})
       for (const std::size_t first : {0u, 1u, 5u}) {
         if (first + m > rows) continue;
-        gemm(Trans::no, Trans::yes, m, n, k, a.data() + first * k, k, b.data(), k, some.data(), n, false);
+        gemm_rows(Trans::yes, m, n, k, a.data() + first * k, k, b.data(), k, some.data(), n, false);
         std::size_t differ = 0;
         for (std::size_t i = 0; i < m * n; ++i) differ += some[i] != all[first * n + i];
         EXPECT_EQ(differ, 0u) << "n " << n << " k " << k << " rows " << m << " from " << first;

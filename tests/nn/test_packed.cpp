@@ -86,7 +86,7 @@ TEST(Packed, three_products_equal_those_of_rounded_factors) {
     params.allocate();
     const std::vector<float> w = numbers(s.out * s.in, 1), x = numbers(s.rows * s.in, 2), dy = numbers(s.rows * s.out, 3);
     std::copy(w.begin(), w.end(), params.of(at).begin());
-    PackedWeights packed(params, Precision::bf16);
+    PackedWeights packed(params, Precision::bf16, Use::training);
     EXPECT_EQ(packed.find(0), nullptr) << "an embedding is no factor of a product";
     packed.update(pool, params.values().data());
     const PackedMatrix& matrix = *packed.find(at.offset);
@@ -112,13 +112,37 @@ TEST(Packed, three_products_equal_those_of_rounded_factors) {
   }
 }
 
+// Laid out once or for each product: the same bits at inference. Training in f32 lays out nothing.
+TEST(Packed, inference_in_f32_reads_panels) {
+  Params<float> params;
+  const Param w = params.add("w", 50, 40, Group::weight);
+  params.allocate();
+  params.init_normal(w, 1, 1.0);
+  Pool pool(2);
+  PackedWeights packed(params, Precision::f32, Use::inference);
+  packed.update(pool, params.values().data());
+  ASSERT_NE(packed.find(w.offset), nullptr);
+  EXPECT_EQ(PackedWeights(params, Precision::f32, Use::training).find(w.offset), nullptr);
+  const std::vector<float> x = numbers(9 * 40, 2);
+  const auto run = [&](const PackedWeights* use) {
+    Arena arena;
+    Tape<float> tape(arena, params);
+    tape.use(use);
+    const Var<float> y = linear(tape, tape.input(x.data(), 9, 40), tape.param(w), Var<float>{});
+    return std::vector<float>(y->value, y->value + y->size());
+  };
+  EXPECT_EQ(run(&packed), run(nullptr));
+  params.of(w)[0] += 1;
+  EXPECT_NE(run(&packed), run(nullptr)) << "the copy is what is read";
+}
+
 TEST(Packed, any_thread_gives_the_same_bits) {
   Params<float> params;
   const Param at = params.add("w", 96, 64, Group::weight);
   params.allocate();
   params.init_normal(at, 1, 1.0);
   Pool one(1), four(4);
-  PackedWeights a(params, Precision::bf16), b(params, Precision::bf16);
+  PackedWeights a(params, Precision::bf16, Use::training), b(params, Precision::bf16, Use::training);
   a.update(one, params.values().data());
   b.update(four, params.values().data());
   const std::vector<float> x = numbers(403 * 64, 2);
@@ -158,7 +182,7 @@ TEST(Packed, ops_use_what_the_tape_carries) {
     return loss / 77;
   };
   std::vector<float> plain, f32, bf16;
-  PackedWeights packed32(params, Precision::f32), packed16(params, Precision::bf16);
+  PackedWeights packed32(params, Precision::f32, Use::training), packed16(params, Precision::bf16, Use::training);
   packed32.update(pool, params.values().data());
   packed16.update(pool, params.values().data());
   const double a = run(nullptr, plain), c = run(&packed32, f32), d = run(&packed16, bf16);

@@ -23,9 +23,9 @@ const score::Model& model(bool event_level = true, bool types = false) {
 Batch scored(const Batch& tokens, const score::Model& m, const score::Options& options = {}, std::uint64_t seed = 1, std::size_t threads = 1,
              std::uint64_t* unscored = nullptr) {
   Pool pool(threads);
-  models::ScoringWorkspace workspace(threads);
+  models::Scorer scorer(*m.network, pool);
   std::uint64_t none = 0;
-  const Batch out = score::score(tokens, m, options, Rng(seed, "bl-score"), pool, workspace, unscored ? *unscored : none);
+  const Batch out = score::score(tokens, m, options, Rng(seed, "bl-score"), scorer, unscored ? *unscored : none);
   schema::check(schema::get("scores/1"), out, "scores");
   return out;
 }

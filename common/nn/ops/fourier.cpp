@@ -12,7 +12,7 @@ namespace bl::nn {
 template <class T>
 void fourier_forward(std::size_t rows, std::size_t in, std::size_t features, const T* x, const T* b, T* y) {
   // The phases wait in the right half of y, the last place that is overwritten: a row is read before it is written.
-  gemm(Trans::no, Trans::yes, rows, features, in, x, in, b, in, y + features, 2 * features, false);
+  gemm_rows(Trans::yes, rows, features, in, x, in, b, in, y + features, 2 * features, false);
   for (std::size_t r = 0; r < rows; ++r) kernels<T>().sin_cos_turns(1, features, y + (2 * r + 1) * features, y + 2 * r * features);
 }
 

@@ -129,8 +129,8 @@ Var<T> edge_linear(Tape<T>& tape, Var<T> x, const Graph& graph, Var<T> w, Var<T>
   T* const slope = act != Activation::none && tape.training() ? tape.arena().template take<T>(y->size()) : nullptr;
   T* const p = tape.scratch(tokens * out);
   T* const q = tape.scratch(tokens * out);
-  gemm(Trans::no, Trans::yes, tokens, out, in, x->value, in, w->value, 2 * in, p, out, false);
-  gemm(Trans::no, Trans::yes, tokens, out, in, x->value, in, w->value + in, 2 * in, q, out, false);
+  gemm_rows(Trans::yes, tokens, out, in, x->value, in, w->value, 2 * in, p, out, false);
+  gemm_rows(Trans::yes, tokens, out, in, x->value, in, w->value + in, 2 * in, q, out, false);
   T* to = y->value;
   for (std::size_t i = 0; i < tokens; ++i)
     for (std::int32_t e = graph.offsets[i]; e < graph.offsets[i + 1]; ++e, to += out) {

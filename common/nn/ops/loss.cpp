@@ -130,7 +130,7 @@ double cross_entropy(Tape<T>& tape, Var<T> logits, std::span<const std::int32_t>
   return loss;
 }
 
-std::size_t cross_entropy_chunk(std::size_t classes) { return std::clamp<std::size_t>((std::size_t{1} << 18) / std::max<std::size_t>(classes, 1), 128, 512); }
+std::size_t cross_entropy_chunk(std::size_t classes) { return std::clamp<std::size_t>((std::size_t{1} << 18) / std::max<std::size_t>(classes, 1), 384, 512); }
 
 template <class T>
 double linear_cross_entropy(Tape<T>& tape, Var<T> x, Var<T> w, Var<T> b, std::span<const std::int32_t> targets, double scale, std::span<T> log_probability,
