@@ -247,6 +247,7 @@ def bench_gpt(bench, threads, rounds):
     if threads == 1:
         share = statistics.median(100e-9 * a["flops"] / a["cpu"] / peak for a in ours[1:])
         bench.row(section, "% of the FMA peak, f32", "GFLOP/s", share * peak / 100, peak, share, 83.0, turns=rounds)
+        bench.row(section, "% of one large product of the library", "GFLOP/s", share * peak / 100, product, share * peak / product, turns=rounds)
     if "packed" in memory:
         engine, peer = memory["beamline"]["peak"], memory["packed"]["peak"]
         bench.row(section, "memory / PyTorch packed", "MiB", engine / 2**20, peer / 2**20, engine / peer, 0.2, "<=", turns=1)
@@ -260,6 +261,10 @@ def bench_encoder(bench, dim, rounds):
     write_event_data(bench.folder / "events", 128 if dim == 512 else 256, rounds)
     everybody = [bench.engine("encoder", "events", dim=dim)]
     try:
+        try:
+            everybody.append(bench.engine("encoder", "events", name="beamline bf16", dim=dim, precision="bf16"))
+        except Failed as e:
+            bench.notes.append(f"bf16: not measured, {e}")
         if bench.torch:
             everybody += [bench.peer("torch_peer.py", ["encoder", mode], "events", mode, dim=dim) for mode in ("packed", "padded")]
         peaks, end = [], bench.share_ends
@@ -273,7 +278,7 @@ def bench_encoder(bench, dim, rounds):
             turns = len(ours) - 1
             share = statistics.median(100e-9 * a["flops"] / a["cpu"] / peaks[-1] for a in ours[1:])
             rate = statistics.median(rates(ours, "cpu"))
-            for name in [n for n in answers if n != "beamline"]:
+            for name in [n for n in answers if not n.startswith("beamline")]:
                 if targets == "all":  # the second pass starts from weights that have moved
                     bench.same(f"{section}, {name}", ours[0]["loss"], answers[name][0]["loss"], 1e-5)
                 p = rates(answers[name], "cpu")
@@ -282,6 +287,9 @@ def bench_encoder(bench, dim, rounds):
                           percent_of_peak=share)
             if not bench.torch:
                 bench.row(section, "f32", "tokens/core-s", rate, turns=turns)
+            if "beamline bf16" in answers:
+                halved = rates(answers["beamline bf16"], "cpu")
+                bench.row(section, "bf16 / f32 of the engine", "tokens/core-s", statistics.median(halved), rate, paired(halved, rates(ours, "cpu")), turns=turns)
             bench.row(section, "% of the FMA peak", "GFLOP/s", share * peaks[-1] / 100, peaks[-1], share, turns=turns)
     finally:
         for worker in everybody:
