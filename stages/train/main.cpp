@@ -363,7 +363,7 @@ class Run {
 int main(int argc, char** argv) {
   stage::Program program("bl-train", "Train a model to predict the hidden tokens of events");
   Settings s;
-  program.reads({"masked/1", "tokens/1"});
+  program.reads({"masked/1", "tokens/1", "tokens/2"});
   program.option("--objective", s.objective, "What is learned").one_of({"masked-token"});
   program.option("--save", s.save, "File for the trained model; required but for --find-rate").output_file();
   program.option("--resume", s.resume, "Go on from this model or checkpoint, to the bits of a run without interruption").input_file();
