@@ -190,10 +190,11 @@ struct VqVaeTrainer::Impl {
 
   void attach(const JetSet& jets) {
     if (jets.jets() > std::numeric_limits<std::uint32_t>::max()) fail(Exit::input, "more than 2^32 jets in memory");
+    for (std::size_t i = 0; i < jets.x.size(); ++i)
+      if (!std::isfinite(jets.x[i])) fail(Exit::input, "feature {} of constituent {} is {}, not a finite number", i % kVqFeatures, i / kVqFeatures, jets.x[i]);
     data = &jets;
     const std::string now = hex(hash64(jets.x.data(), jets.x.size() * sizeof(float), hash64(jets.offsets.data(), jets.offsets.size() * sizeof(std::uint64_t))));
     if (!fingerprint.empty() && fingerprint != now) fail(Exit::input, "the fit was started on other jets: to resume it needs the same input and limits");
-    fingerprint = now;
     const Rng rng(config.seed, "validation");
     training.clear();
     validation.clear();
@@ -210,6 +211,7 @@ struct VqVaeTrainer::Impl {
     if (constituents < codes())
       fail(Exit::input, "the {} jets to train on hold {} constituents, too few for {} codes; give more jets or ask for fewer codes", training.size(),
            constituents, codes());
+    fingerprint = now;
     const double a_step = static_cast<double>(constituents) / static_cast<double>(steps_per_epoch());
     constexpr double chances = 20;  // a code used as often as the mean is then left out by chance with a probability of 2e-9
     replace_after = config.replace_after >= 0 ? static_cast<std::uint64_t>(config.replace_after)

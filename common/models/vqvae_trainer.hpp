@@ -34,15 +34,15 @@ struct VqVaeTraining {
   std::uint64_t seed = 1;
   std::uint64_t epochs = 20;
   std::uint64_t max_steps = 0;  // 0: no limit
-  std::uint32_t batch = 128;    // jets of a step
+  std::uint32_t batch = 64;     // jets of a step
   std::uint32_t shard = 16;     // jets of a shard: changes the last bits
   std::uint32_t lanes = 8;      // the most threads that can work at once: changes the last bits
-  double rate = 1e-3;           // the largest of a one-cycle schedule (nn/schedule.hpp)
+  double rate = 3e-3;           // the largest of a one-cycle schedule (nn/schedule.hpp)
   double decay = 0.01;          // of the matrices, by AdamW
   double clip = 1;              // global norm of the gradient; 0: no clipping
   double validation = 0.1;      // fraction of the jets
   VqVaeWeights weights;
-  double ema = 0.99;                     // share of the old average that each step keeps in the codebook; 0: by gradient
+  double ema = 0.9;                      // share of the old average that each step keeps in the codebook; 0: by gradient
   std::int64_t replace_after = -1;       // steps without use after which a code is replaced; 0: never; -1: as many as bring
                                          // twenty constituents a code, at least 10
   std::uint32_t kmeans_iterations = 10;  // of the codebook's start on encoder outputs
@@ -81,8 +81,8 @@ class VqVaeTrainer {
   VqVaeTrainer(const State& state, const VqVaeConfig& model, const VqVaeTraining& config, Pool& pool);
   ~VqVaeTrainer();
 
-  // Fixes the split and the order; data must outlive the trainer. Throws Exit::input when there are fewer constituents to
-  // train on than codes, or when a resumed state was trained on other jets.
+  // Fixes the split and the order; data must outlive the trainer. Throws Exit::input for a feature that is not finite,
+  // when there are fewer constituents to train on than codes, or when a resumed state was trained on other jets.
   void attach(const JetSet& data);
   std::size_t training_jets() const;
   std::size_t validation_jets() const;

@@ -9,7 +9,6 @@
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "base/rng.hpp"
-#include "models/kmeans.hpp"
 #include "models/vqvae_trainer.hpp"
 
 namespace bl::models {
@@ -118,7 +117,7 @@ TEST_P(GoldenVqVae, outputs_codes_and_all_gradients) {
   compare<float>(1e-5);
   compare<double>(5e-7);
 }
-INSTANTIATE_TEST_SUITE_P(both, GoldenVqVae, ::testing::Bool(), [](const auto& info) { return info.param ? "conditional" : "plain"; });
+INSTANTIATE_TEST_SUITE_P(both, GoldenVqVae, ::testing::Bool(), [](const auto& which) { return which.param ? "conditional" : "plain"; });
 
 TEST(VqVae, features_there_and_back_within_their_limits) {
   VqVaeConfig config;
@@ -196,9 +195,10 @@ TEST(VqVaeTrainer, overfits_one_batch) {
     for (const bool by_gradient : {false, true}) {
       VqVaeConfig config = small_config(conditional);
       config.codes = 64;
-      const JetSet data = make_jets(8, 3, config, 4);  // some 150 constituents
+      const JetSet data = make_jets(5, 3, config, 4);
+      ASSERT_GT(data.constituents(), 70u);
       VqVaeTraining training = small_training();
-      training.batch = 8;
+      training.batch = 5;
       training.epochs = 400;
       training.validation = 0;
       training.replace_after = 10;
@@ -213,7 +213,7 @@ TEST(VqVaeTrainer, overfits_one_batch) {
         last = advance->step.reconstruction;
       }
       EXPECT_GT(first, 0.2 * spread);
-      EXPECT_LT(last, 0.02 * spread) << (conditional ? "conditional" : "plain") << (by_gradient ? ", by gradient" : ", by moving averages");
+      EXPECT_LT(last, 0.01 * spread) << (conditional ? "conditional" : "plain") << (by_gradient ? ", by gradient" : ", by moving averages");
     }
 }
 
@@ -274,7 +274,8 @@ TEST(VqVaeTrainer, resume_gives_the_bits_of_a_fit_without_interruption) {
 }
 
 TEST(VqVaeTrainer, codes_that_nobody_uses_come_to_life) {
-  const VqVaeConfig config = small_config(true);
+  VqVaeConfig config = small_config(true);
+  config.codes = 64;
   const JetSet data = make_jets(300, 8, config);
   const auto used = [&](std::int64_t replace_after) {
     VqVaeTraining training = small_training();
@@ -289,8 +290,8 @@ TEST(VqVaeTrainer, codes_that_nobody_uses_come_to_life) {
       if (advance->epoch) last = advance->epoch->used;
     return last;
   };
-  EXPECT_LT(used(0), 28u);
-  EXPECT_GT(used(5), 28u);
+  EXPECT_LT(used(0), 50u);
+  EXPECT_GT(used(5), 60u);
 }
 
 template <class F>
@@ -346,44 +347,14 @@ TEST(VqVaeTrainer, refuses_what_cannot_be) {
 
   JetSet bad = data;
   bad.x[10] = std::numeric_limits<float>::quiet_NaN();
-  VqVaeTrainer poisoned(config, training, pool);
-  training.validation = 0;
-  poisoned.attach(bad);
-  expect_error(Exit::failed, "step ", [&] {
-    while (poisoned.advance()) {
+  expect_error(Exit::input, "feature 1 of constituent 3 is nan, not a finite number", [&] { trainer.attach(bad); });
+  training.rate = 1e30;
+  VqVaeTrainer wild(config, training, pool);
+  wild.attach(data);
+  expect_error(Exit::failed, "Try a smaller learning rate (it was 9.9", [&] {
+    while (wild.advance()) {
     }
   });
-}
-
-TEST(VqVaeTrainer, beats_kmeans_with_as_many_codes) {
-  // Jets with a common angle between their prongs: what a token needs not say because its neighbours do.
-  VqVaeConfig config = small_config(true);
-  config.dim = 32;
-  config.codes = 16;
-  const JetSet data = make_jets(800, 9, config, 6), unseen = make_jets(300, 10, config, 6);
-  KmeansOptions options;
-  options.codes = 16;
-  Pool pool(2);
-  const auto centres = kmeans(data.x, 3, {}, options, Rng(1, "kmeans"), pool).centres;
-  const NearestCentre nearest(centres, 3);
-  double by_kmeans = 0;
-  for (std::size_t i = 0; i < unseen.constituents(); ++i) {
-    float distance = 0;
-    nearest.find(unseen.x.data() + 3 * i, &distance);
-    by_kmeans += static_cast<double>(distance);
-  }
-  VqVaeTraining training = small_training();
-  training.epochs = 20;
-  training.batch = 32;
-  VqVaeTrainer trainer(config, training, pool);
-  trainer.attach(data);
-  while (trainer.advance()) {
-  }
-  const VqVaeCoder coder(trainer.result());
-  const auto back = coder.decode(coder.encode(unseen.x, unseen.offsets), unseen.offsets);
-  double by_network = 0;
-  for (std::size_t i = 0; i < back.size(); ++i) by_network += std::pow(static_cast<double>(back[i]) - static_cast<double>(unseen.x[i]), 2);
-  EXPECT_LT(by_network, 0.9 * by_kmeans);
 }
 
 }  // namespace
