@@ -249,7 +249,7 @@ struct VqVaeTrainer::Impl {
 
   // Codes start at the centres of encoder outputs.
   void place_codes() {
-    const std::size_t wanted = std::max<std::size_t>(32 * codes(), 16384);
+    const std::size_t wanted = std::max<std::size_t>(16 * codes(), 16384);  // a rough start: the encoder moves at once
     shuffle();
     std::vector<std::uint32_t> jets;
     std::size_t points = 0;
