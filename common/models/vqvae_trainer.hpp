@@ -42,9 +42,9 @@ struct VqVaeTraining {
   double clip = 1;              // global norm of the gradient; 0: no clipping
   double validation = 0.1;      // fraction of the jets
   VqVaeWeights weights;
-  double ema = 0.9;                      // share of the old average that each step keeps in the codebook; 0: by gradient
-  std::int64_t replace_after = -1;       // steps without use after which a code is replaced; 0: never; -1: as many as bring
-                                         // twenty constituents a code, at least 10
+  double ema = 0.9;                     // share of the old average that each step keeps in the codebook; 0: by gradient
+  std::int64_t replace_after = -1;      // steps without use after which a code is replaced; 0: never; -1: as many as bring
+                                        // twenty constituents a code, at least 10
   std::uint32_t kmeans_iterations = 4;  // of the codebook's start on encoder outputs
 
   void validate() const;  // throws Exit::usage naming the setting
