@@ -511,6 +511,7 @@ std::size_t VqVaeTrainer::validation_jets() const { return impl_->validation.siz
 std::uint64_t VqVaeTrainer::steps_per_epoch() const { return impl_->steps_per_epoch(); }
 std::uint64_t VqVaeTrainer::planned_steps() const { return impl_->planned(); }
 std::uint64_t VqVaeTrainer::steps() const { return impl_->optimizer.steps(); }
+double VqVaeTrainer::best_validation() const { return impl_->best_validation; }
 std::uint64_t VqVaeTrainer::replace_after() const { return impl_->replace_after; }
 std::optional<VqVaeTrainer::Advance> VqVaeTrainer::advance() { return impl_->advance(); }
 State VqVaeTrainer::state() const { return impl_->state(); }

@@ -89,6 +89,7 @@ class VqVaeTrainer {
   std::uint64_t steps_per_epoch() const;
   std::uint64_t planned_steps() const;
   std::uint64_t steps() const;
+  double best_validation() const;       // reconstruction by the model of result(); +infinity before the first epoch
   std::uint64_t replace_after() const;  // in steps; 0: never
 
   // The next step, or nullopt when training is over; the first one places the codes by k-means. `epoch` is set after the

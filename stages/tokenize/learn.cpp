@@ -160,7 +160,7 @@ models::Fitted learn(stage::Context& context, const models::FitOptions& options,
   models::Fitted fitted = fit.finish(trainer->result(), pool);
   if (trainer->validation_jets() > 0)
     fitted.notes.push_back(fmt::format("{} steps; mean squared error of the scaled features on {} validation jets {:.6f}", trainer->steps(),
-                                       trainer->validation_jets(), validation));
+                                       trainer->validation_jets(), trainer->best_validation()));
   std::error_code ignored;
   if (l.checkpoint_every > 0 || l.resume == checkpoint) std::filesystem::remove(checkpoint, ignored);
   return fitted;
