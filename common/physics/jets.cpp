@@ -142,9 +142,21 @@ struct ClusterSequence::State {
   std::size_t particles = 0;
   std::unique_ptr<fastjet::ClusterSequence> sequence;
 
-  static std::vector<std::uint32_t> members_of(const fastjet::PseudoJet& from) {
+  // By the history of the sequence: FastJet's constituents() copies every PseudoJet.
+  std::vector<std::uint32_t> members_of(const fastjet::PseudoJet& from) const {
+    const auto& history = sequence->history();
     std::vector<std::uint32_t> members;
-    for (const auto& member : from.constituents()) members.push_back(static_cast<std::uint32_t>(member.user_index()));
+    std::vector<int> open{from.cluster_hist_index()};
+    while (!open.empty()) {
+      const auto& element = history[static_cast<std::size_t>(open.back())];
+      open.pop_back();
+      if (element.parent1 == fastjet::ClusterSequence::InexistentParent) {
+        members.push_back(static_cast<std::uint32_t>(sequence->jets()[static_cast<std::size_t>(element.jetp_index)].user_index()));
+      } else {
+        open.push_back(element.parent1);
+        open.push_back(element.parent2);
+      }
+    }
     std::sort(members.begin(), members.end());
     return members;
   }
@@ -231,7 +243,7 @@ SoftDrop ClusterSequence::soft_drop(double z_cut, double beta, double r0) const 
     }
     now = hard;
   }
-  groomed.left = s.jet->kinematics(State::members_of(now));
+  groomed.left = s.jet->kinematics(s.members_of(now));
   return groomed;
 }
 
