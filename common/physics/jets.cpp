@@ -70,8 +70,7 @@ void prepare_fastjet() {
     fastjet::ClusterSequence::set_fastjet_banner_stream(nullptr);
     fastjet::LimitedWarning::set_default_stream(nullptr);
     fastjet::Error::set_print_errors(false);
-    const std::vector<fastjet::PseudoJet> one{fastjet::PseudoJet(1, 0, 0, 1)};
-    const fastjet::ClusterSequence sequence(one, fastjet::JetDefinition(fastjet::kt_algorithm, 1.0));
+    fastjet::ClusterSequence::print_banner();  // to nowhere, and never again
   });
 }
 
@@ -232,8 +231,7 @@ SoftDrop ClusterSequence::soft_drop(double z_cut, double beta, double r0) const 
   const auto jets = s.sequence->inclusive_jets();
   fastjet::PseudoJet now = *std::max_element(jets.begin(), jets.end(), [](const auto& a, const auto& b) { return a.pt2() < b.pt2(); });
   fastjet::PseudoJet hard, soft;
-  while (s.sequence->has_parents(now, hard, soft)) {
-    if (soft.pt2() > hard.pt2()) std::swap(hard, soft);
+  while (s.sequence->has_parents(now, hard, soft)) {  // the harder comes first
     const double pt1 = hard.pt(), pt2 = soft.pt(), dr = hard.delta_R(soft);
     const double z = pt2 / (pt1 + pt2);
     if (z > z_cut * std::pow(dr / r0, beta)) {

@@ -66,13 +66,12 @@ double spread(std::span<const Weighted> particles, std::span<const Point> axes, 
 double minimised_spread(std::span<const Weighted> particles, std::vector<Point> axes, double beta) {
   constexpr int kSteps = 200;     // for each c
   constexpr double kDone = 1e-8;  // relative gain of a step
-  constexpr double kStart = 1e-2, kEnd = 1e-6;
   double best = spread(particles, axes, beta);
   struct Mean {
     double weight = 0, du = 0, dphi = 0;
   };
   std::vector<Mean> mean(axes.size());
-  for (double c = kStart; c > 0.5 * kEnd; c *= 0.1) {
+  for (const double c : {1e-2, 1e-3, 1e-4, 1e-5, 1e-6}) {
     double last = std::numeric_limits<double>::infinity();
     for (int step = 0; step < kSteps; ++step) {
       std::fill(mean.begin(), mean.end(), Mean{});
