@@ -1,6 +1,6 @@
 """Writes substructure.golden: jets of samples/jets.bl and what FastJet and fjcontrib (PyPI fastjet) make of them.
 
-usage: substructure.py        with the interpreter of `make -f Makefile.workflow venv`
+usage: substructure.py FILE    with the interpreter of `make -f Makefile.workflow venv`
 
 jets/{offsets,pt,eta,phi,mass}: constituents. The other arrays have one row a jet, once for constituents without mass
 (massless/…) and once with (massive/…):
@@ -127,7 +127,7 @@ def main():
         arrays[f"{kind}/softdrop"] = columns(*[x for d in dropped for x in (d.msoftdrop, d.symmetrysoftdrop, d.deltaRsoftdrop)])
         for name, algorithm, radius in (("antikt", fastjet.antikt_algorithm, 0.2), ("cambridge", fastjet.cambridge_algorithm, 0.3), ("kt", fastjet.kt_algorithm, 0.4)):
             arrays[f"{kind}/{name}"] = hardest(cluster(algorithm, radius))
-    golden.write(HERE / "substructure.golden", arrays)
+    golden.write(sys.argv[1], arrays)
 
 
 main()
