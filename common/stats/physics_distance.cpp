@@ -140,8 +140,7 @@ double frechet_distance(const Gaussian& a, const Gaussian& b) {
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(0.5 * (inner + inner.transpose()), Eigen::EigenvaluesOnly);
   const double trace = c1.trace() + c2.trace() - 2 * solver.eigenvalues().cwiseMax(0.0).cwiseSqrt().sum();
   const double distance = (m1 - m2).squaredNorm() + trace;
-  if (solver.info() != Eigen::Success || !std::isfinite(distance))
-    fail(Exit::failed, "the Frechet distance overflows: rescale features that are very large");
+  if (solver.info() != Eigen::Success || !std::isfinite(distance)) fail(Exit::failed, "the Frechet distance overflows: rescale features that are very large");
   return std::max(distance, 0.0);
 }
 
@@ -214,7 +213,8 @@ Fpd fpd(const Features& reference, const Features& sample, const FpdOptions& opt
 double mmd_polynomial(const Features& reference, const Features& sample, unsigned degree, Pool& pool) {
   require_both(reference, sample);
   if (std::min(reference.rows(), sample.rows()) < 2)
-    fail(Exit::input, "{} has {} rows and {} has {}: the kernel distance needs 2 or more of each", reference.name, reference.rows(), sample.name, sample.rows());
+    fail(Exit::input, "{} has {} rows and {} has {}: the kernel distance needs 2 or more of each", reference.name, reference.rows(), sample.name,
+         sample.rows());
   const auto matrix = [](const Features& f) { return Matrix(Eigen::Map<const Matrix>(f.value.data(), index(f.rows()), index(f.columns))); };
   return mmd(matrix(reference), matrix(sample), degree, pool);
 }

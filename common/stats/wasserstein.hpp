@@ -24,8 +24,8 @@ class Sorted {
   explicit Sorted(const Sample& sample, std::span<const std::uint32_t> offsets = {});
 
   std::size_t entries() const { return entries_; }
-  std::span<const double> value() const { return value_; }          // rising
-  std::span<const std::uint32_t> entry() const { return entry_; }   // to which each value belongs
+  std::span<const double> value() const { return value_; }         // rising
+  std::span<const std::uint32_t> entry() const { return entry_; }  // to which each value belongs
   double weight(std::size_t i) const { return weight_.empty() ? 1 : weight_[i]; }
 
  private:
