@@ -13,24 +13,17 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-// a · b rounded before it is added to anything: with a fused multiply-add an edge could move by one bit and values that lie
-// on it would change their bin, so that results would depend on the compiler.
-double product(double a, double b) {
-  volatile double p = a * b;
-  return p;
-}
-
-// numpy.quantile (linear) of sorted values at numpy.linspace(low, high, n), to the last bit.
+// numpy.quantile (linear) of sorted values at numpy.linspace(low, high, n), to the last bit: values may lie on an edge.
 std::vector<double> quantiles(std::span<const double> sorted, double low, double high, std::size_t n) {
   std::vector<double> out(n);
   const double step = (high - low) / static_cast<double>(n - 1);
   for (std::size_t i = 0; i < n; ++i) {
-    const double p = i + 1 == n ? high : product(static_cast<double>(i), step) + low;
-    const double at = product(static_cast<double>(sorted.size() - 1), p);
+    const double p = i + 1 == n ? high : static_cast<double>(i) * step + low;
+    const double at = static_cast<double>(sorted.size() - 1) * p;
     const double below = std::floor(at);
     const auto k = static_cast<std::size_t>(below);
     const double a = sorted[k], b = sorted[std::min(k + 1, sorted.size() - 1)], t = at - below;
-    out[i] = t < 0.5 ? a + product(b - a, t) : b - product(b - a, 1 - t);
+    out[i] = t < 0.5 ? a + (b - a) * t : b - (b - a) * (1 - t);
   }
   return out;
 }
@@ -101,7 +94,7 @@ double kl_omnijet_alpha(const Sample& reference, const Sample& sample, std::size
     return d;
   };
   const std::vector<double> p = densities(reference), q = densities(sample);
-  return std::isfinite(q[0]) ? relative_entropy(p, q) : kNan;  // 0 / 0: nothing of the sample is inside
+  return std::isfinite(p[0]) && std::isfinite(q[0]) ? relative_entropy(p, q) : kNan;  // 0 / 0: nothing is inside
 }
 
 double kl_ntp4jets(const Sample& reference, const Sample& sample, std::size_t bins) {
@@ -114,7 +107,7 @@ double kl_divergence(KlDefinition definition, const Sample& reference, const Sam
   return definition == KlDefinition::omnijet_alpha ? kl_omnijet_alpha(reference, sample, bins) : kl_ntp4jets(reference, sample, bins);
 }
 
-double jensen_shannon(std::span<const double> p, std::span<const double> q, LogBase base) {
+double jensen_shannon_of_histograms(std::span<const double> p, std::span<const double> q, LogBase base) {
   if (p.size() != q.size()) fail(Exit::usage, "histograms of {} and {} bins cannot be compared", p.size(), q.size());
   for (const auto& h : {p, q}) {
     for (std::size_t i = 0; i < h.size(); ++i)
@@ -135,7 +128,7 @@ double jensen_shannon(std::span<const double> p, std::span<const double> q, LogB
 double jensen_shannon(const Sample& reference, const Sample& sample, std::size_t bins, LogBase base) {
   require(sample);
   const std::vector<double> edges = kl_edges(KlDefinition::ntp4jets, reference, bins);
-  return jensen_shannon(contents(reference, edges, true), contents(sample, edges, true), base);
+  return jensen_shannon_of_histograms(contents(reference, edges, true), contents(sample, edges, true), base);
 }
 
 }  // namespace bl::stats

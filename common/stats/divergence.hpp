@@ -25,7 +25,7 @@ std::string_view name_of(KlDefinition definition);  // "omnijet-alpha", "ntp4jet
 // quantiles linspace(0.001, 0.999, points) of the reference, so points - 1 bins and no tails; p and q are densities (content
 // / width) + 1e-8, then normalised: bins count by their density, not by their content, and an empty bin costs ln(p / 1e-8).
 // The published definition divides by 0 where two edges are equal (integers such as the multiplicity); here equal edges are
-// one edge, which changes nothing elsewhere. NaN when fewer than two edges are left, or when the sample has nothing between
+// one edge, which changes nothing elsewhere. NaN when fewer than two edges are left, or when a sample has nothing between
 // the first and the last edge. points >= 2; published default 30, used with 50.
 double kl_omnijet_alpha(const Sample& reference, const Sample& sample, std::size_t points = 30);
 //
@@ -42,7 +42,7 @@ double kl_divergence(KlDefinition definition, const Sample& reference, const Sam
 // The divergence itself, not its square root, which others call Jensen-Shannon distance. Symmetric, always finite, at most
 // ln 2 (nats) or 1 (bits).
 enum class LogBase : std::uint8_t { e, two };
-double jensen_shannon(std::span<const double> p, std::span<const double> q, LogBase base = LogBase::e);
+double jensen_shannon_of_histograms(std::span<const double> p, std::span<const double> q, LogBase base = LogBase::e);
 // The same in the bins of kl_ntp4jets.
 double jensen_shannon(const Sample& reference, const Sample& sample, std::size_t bins = 30, LogBase base = LogBase::e);
 

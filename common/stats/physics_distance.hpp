@@ -43,7 +43,8 @@ struct FpdOptions {
 };
 // The Frechet distance of finite draws is too large by about c / N. FPD is the intercept d of a straight line d + c / N, both
 // >= 0, through the means over batches (Chong & Forsyth, arXiv:1911.07023); error: of d, from the covariance of the fit with
-// residuals as errors, as scipy.optimize.curve_fit gives it (infinite with 2 points).
+// residuals as errors, as scipy.optimize.curve_fit gives it (infinite with 2 points). The fit here is exact; that of the
+// package stops short of the minimum, by less than 1 % of the error.
 struct Fpd {
   Estimate distance;
   double slope = 0;
