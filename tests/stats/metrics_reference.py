@@ -208,7 +208,8 @@ out["cov_mmd"] = {"draws": 40, "batches": 4, "coverage": float(coverage[0]), "mm
 
 # FPD and KPD. The package makes its generator inside with numpy.random.default_rng(seed).
 x, y = features("real", 3000, 8, 0.0), features("generated", 2500, 8, 0.01)
-# Its fit stops before the minimum is reached; the same means fitted to the end stand beside it.
+# Its fit stops where gradients are below 1e-8, which may be far from the minimum; the same means fitted to the end stand
+# beside it.
 fits = []
 
 
