@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "base/error.hpp"
 #include "stats/correlation.hpp"
@@ -103,6 +104,190 @@ Eigen::MatrixXd root_of(const Eigen::MatrixXd& symmetric) {
   return solver.eigenvectors() * roots.asDiagonal() * solver.eigenvectors().transpose();
 }
 
+// A line fitted by the trust-region reflective method; the constants are scipy's. Parameters are (d, c), both >= 0.
+class ReflectiveFit {
+ public:
+  ReflectiveFit(std::span<const double> x, std::span<const double> y) : x_(x), y_(y) {}
+
+  LineFit run() {
+    constexpr double kTolerance = 1e-8;
+    constexpr int kMostEvaluations = 200;
+    Vector at(1, 1);
+    move_to(at);
+    double radius = at.cwiseQuotient(scaling(at).cwiseSqrt()).norm(), damping = 0;
+    for (int evaluations = 1; evaluations < kMostEvaluations;) {
+      const Vector v = scaling(at);
+      const double optimality = gradient_.cwiseProduct(v).cwiseAbs().maxCoeff();
+      if (optimality < kTolerance) break;
+      // Variables in which a bound lies as far as the trust region reaches.
+      const Vector d = v.cwiseSqrt(), curvature = (gradient_.array() > 0).select(gradient_, 0.0);
+      Eigen::MatrixXd augmented(jacobian_.rows() + 2, 2);
+      augmented.topRows(jacobian_.rows()) = jacobian_ * d.asDiagonal();
+      augmented.bottomRows<2>() = Vector(curvature.cwiseSqrt()).asDiagonal();
+      const Model model{augmented.transpose() * augmented, d.cwiseProduct(gradient_)};
+      Eigen::VectorXd right = Eigen::VectorXd::Zero(augmented.rows());
+      right.head(residual_.size()) = residual_;
+      const Eigen::JacobiSVD<Eigen::MatrixXd> svd(augmented, Eigen::ComputeThinU | Eigen::ComputeThinV);
+
+      bool stop = false;
+      double gain = -1;
+      Vector next;
+      while (gain <= 0 && evaluations < kMostEvaluations && !stop) {
+        const Step step = select(at, d, model, trust_region_step(svd, right, radius, damping), radius, std::max(0.995, 1 - optimality));
+        next = at + step.real;
+        for (Eigen::Index i = 0; i < 2; ++i)
+          if (next[i] <= 0) next[i] = std::numeric_limits<double>::denorm_min();
+        ++evaluations;
+        gain = cost_ - 0.5 * residual_at(next).squaredNorm();
+        const double ratio = step.predicted > 0 ? gain / step.predicted : step.predicted == 0 && gain == 0 ? 1 : 0;
+        double new_radius = radius;
+        if (ratio < 0.25) new_radius = 0.25 * step.scaled.norm();
+        else if (ratio > 0.75 && step.scaled.norm() > 0.95 * radius) new_radius = 2 * radius;
+        stop = (gain < kTolerance * cost_ && ratio > 0.25) || step.real.norm() < kTolerance * (kTolerance + at.norm());
+        if (!stop) {
+          damping *= radius / new_radius;
+          radius = new_radius;
+        }
+      }
+      if (gain > 0) {
+        at = next;
+        move_to(at);
+      }
+      if (stop) break;
+    }
+    LineFit fit;
+    fit.slope = at[1];
+    fit.intercept.value = at[0];
+    const auto points = static_cast<double>(x_.size());
+    const double variance = (jacobian_.transpose() * jacobian_).inverse()(0, 0) * 2 * cost_ / (points - 2);
+    fit.intercept.error = x_.size() > 2 ? std::sqrt(variance) : std::numeric_limits<double>::infinity();
+    return fit;
+  }
+
+ private:
+  using Vector = Eigen::Vector2d;
+  struct Step {
+    Vector real, scaled;
+    double predicted;  // gain of the model
+  };
+  // s.B s / 2 + g.s in scaled variables
+  struct Model {
+    Eigen::Matrix2d b;
+    Vector g;
+    double operator()(const Vector& s) const { return 0.5 * s.dot(b * s) + g.dot(s); }
+    // The t in [from, to] that is best along start + t direction: the ends first, as they win when equal.
+    double best(const Vector& start, const Vector& direction, double from, double to) const {
+      const double a = 0.5 * direction.dot(b * direction), slope = g.dot(direction) + start.dot(b * direction);
+      const auto value = [&](double t) { return t * (a * t + slope); };
+      double t = value(to) < value(from) ? to : from;
+      const double extremum = -0.5 * slope / a;
+      if (a != 0 && from < extremum && extremum < to && value(extremum) < value(t)) t = extremum;
+      return t;
+    }
+  };
+
+  Eigen::VectorXd residual_at(const Vector& p) const {
+    Eigen::VectorXd r(index(x_.size()));
+    for (std::size_t i = 0; i < x_.size(); ++i) r[index(i)] = p[0] + p[1] * x_[i] - y_[i];
+    return r;
+  }
+  void move_to(const Vector& p) {
+    residual_ = residual_at(p);
+    cost_ = 0.5 * residual_.squaredNorm();
+    jacobian_.resize(residual_.size(), 2);
+    for (Eigen::Index c = 0; c < 2; ++c) {
+      Vector shifted = p;
+      shifted[c] += 0x1p-26 * std::max(1.0, p[c]);
+      jacobian_.col(c) = (residual_at(shifted) - residual_) / (shifted[c] - p[c]);
+    }
+    gradient_ = jacobian_.transpose() * residual_;
+  }
+  // Coleman and Li: the distance to the bound that the gradient leads to, else 1.
+  Vector scaling(const Vector& p) const { return (gradient_.array() > 0).select(p, 1.0); }
+
+  // Least squares with |step| <= radius; damping is its Levenberg-Marquardt parameter, which the next one starts from.
+  static Vector trust_region_step(const Eigen::JacobiSVD<Eigen::MatrixXd>& svd, const Eigen::VectorXd& right, double radius, double& damping) {
+    const Vector s = svd.singularValues(), u = svd.matrixU().transpose() * right, su = s.cwiseProduct(u);
+    const double threshold = std::numeric_limits<double>::epsilon() * static_cast<double>(right.size() - 2) * s[0];
+    const bool full_rank = s[1] > threshold;
+    if (full_rank) {
+      const Vector whole = -(svd.matrixV() * u.cwiseQuotient(s));
+      if (whole.norm() <= radius) {
+        damping = 0;
+        return whole;
+      }
+    }
+    const auto excess = [&](double a) {  // |step| - radius, and its derivative
+      const Vector denominator = s.cwiseAbs2().array() + a;
+      const double norm = su.cwiseQuotient(denominator).norm();
+      return std::pair(norm - radius, -(su.array().square() / denominator.array().cube()).sum() / norm);
+    };
+    double upper = su.norm() / radius, lower = 0;
+    if (full_rank) {
+      const auto [value, slope] = excess(0);
+      lower = -value / slope;
+    }
+    const auto guess = [&] { return std::max(0.001 * upper, std::sqrt(lower * upper)); };
+    if (!full_rank && damping == 0) damping = guess();
+    for (int i = 0; i < 10; ++i) {
+      if (damping < lower || damping > upper) damping = guess();
+      const auto [value, slope] = excess(damping);
+      if (value < 0) upper = damping;
+      lower = std::max(lower, damping - value / slope);
+      damping -= (value + radius) / radius * value / slope;
+      if (std::abs(value) < 0.01 * radius) break;
+    }
+    const Vector step = -(svd.matrixV() * su.cwiseQuotient(Vector(s.cwiseAbs2().array() + damping)));
+    return step * (radius / step.norm());
+  }
+
+  // The t with at + t direction on a bound, and which parameters are there.
+  static std::pair<double, Eigen::Array<bool, 2, 1>> to_bound(const Vector& at, const Vector& direction) {
+    Eigen::Array2d t = Eigen::Array2d::Constant(std::numeric_limits<double>::infinity());
+    for (Eigen::Index i = 0; i < 2; ++i)
+      if (direction[i] < 0) t[i] = -at[i] / direction[i];
+    const double least = t.minCoeff();
+    return {least, t == least};
+  }
+
+  // The best of the step (shortened before a bound), its reflection at the bound, and steepest descent.
+  static Step select(const Vector& at, const Vector& d, const Model& model, Vector scaled, double radius, double back) {
+    Vector real = d.cwiseProduct(scaled);
+    if ((at + real).minCoeff() >= 0) return {real, scaled, -model(scaled)};
+    const auto [stride, hits] = to_bound(at, real);
+    Vector reflected = hits.select(-scaled, scaled);
+    real *= stride;
+    scaled *= stride;
+    const Vector on_bound = at + real;
+    // To the trust region's edge: |scaled + t reflected| = radius.
+    const double a = reflected.squaredNorm(), b = scaled.dot(reflected), c = scaled.squaredNorm() - radius * radius;
+    const double q = -(b + std::copysign(std::sqrt(std::max(b * b - a * c, 0.0)), b));
+    const double edge = std::max(q / a, c / q), wall = to_bound(on_bound, d.cwiseProduct(reflected)).first, reach = std::min(edge, wall);
+    const double from = reach > 0 ? (1 - back) * stride / reach : 0, to = reach > 0 ? (reach == wall ? back * wall : edge) : -1;
+    double reflected_value = std::numeric_limits<double>::infinity();
+    if (from <= to) {
+      reflected = scaled + model.best(scaled, reflected, from, to) * reflected;
+      reflected_value = model(reflected);
+    }
+    real *= back;
+    scaled *= back;
+    const double value = model(scaled);
+    const Vector down = -model.g;
+    const double down_edge = radius / down.norm(), down_wall = to_bound(at, d.cwiseProduct(down)).first;
+    const Vector descent = model.best(Vector::Zero(), down, 0, down_wall < down_edge ? back * down_wall : down_edge) * down;
+    const double descent_value = model(descent);
+    if (value < reflected_value && value < descent_value) return {real, scaled, -value};
+    if (reflected_value < value && reflected_value < descent_value) return {d.cwiseProduct(reflected), reflected, -reflected_value};
+    return {d.cwiseProduct(descent), descent, -descent_value};
+  }
+
+  std::span<const double> x_, y_;
+  Eigen::VectorXd residual_;
+  Eigen::MatrixXd jacobian_;
+  Vector gradient_;
+  double cost_ = 0;
+};
+
 }  // namespace
 
 Gaussian gaussian_of(const Features& features, std::span<const std::uint32_t> rows, std::span<const double> scale) {
@@ -173,6 +358,11 @@ LineFit fit_rising_line(std::span<const double> x, std::span<const double> y) {
   return fit;
 }
 
+LineFit line_fit_of_scipy(std::span<const double> x, std::span<const double> y) {
+  check(x.size() == y.size() && x.size() >= 2, "a line needs two points or more");
+  return ReflectiveFit(x, y).run();
+}
+
 Fpd fpd(const Features& reference, const Features& sample, const FpdOptions& options, const Rng& rng, Pool& pool) {
   require_both(reference, sample);
   if (options.min_rows < 2 || options.max_rows <= options.min_rows)
@@ -205,6 +395,7 @@ Fpd fpd(const Features& reference, const Features& sample, const FpdOptions& opt
   const LineFit fit = fit_rising_line(inverse, result.mean);
   result.distance = fit.intercept;
   result.slope = fit.slope;
+  result.package = line_fit_of_scipy(inverse, result.mean).intercept;
   return result;
 }
 

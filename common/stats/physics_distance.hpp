@@ -43,13 +43,14 @@ struct FpdOptions {
 };
 // The Frechet distance of finite draws is too large by about c / N. FPD is the intercept d of a straight line d + c / N, both
 // >= 0, through the means over batches (Chong & Forsyth, arXiv:1911.07023); error: of d, from the covariance of the fit with
-// residuals as errors, as scipy.optimize.curve_fit gives it (infinite with 2 points). The fit here goes to the minimum, which
-// is the published definition. That of the package (jetnet 0.2.5) often does not: scipy's optimiser starts at c = 1 and stops
-// when gradients are below 1e-8, which is soon with x = 1 / N. For distances of 1e-3 and less with the default N the package
-// then hardly extrapolates: on the arrays of our test it says (7.0 +- 0.9) 1e-4 where its own points, on a line, lead to
-// (4.53 +- 0.11) 1e-4. From about 1e-2 on, or with smaller N, both agree. So small FPDs that others published may be too large.
+// residuals as errors (infinite with 2 points).
+//
+// `distance` is that of the best line. The package's own fit often stops before it gets there (line_fit_of_scipy() below says
+// why), so with the default N it hardly extrapolates distances of 1e-3 and less: on the arrays of our test it says (7.0 +- 0.9)
+// 1e-4 where the best line through the same points gives (4.53 +- 0.11) 1e-4. Published values come from the package: `package`
+// is what it would say, to compare with those.
 struct Fpd {
-  Estimate distance;
+  Estimate distance, package;
   double slope = 0;
   std::vector<std::size_t> rows;  // N
   std::vector<double> mean;       // over batches
@@ -57,12 +58,18 @@ struct Fpd {
 };
 Fpd fpd(const Features& reference, const Features& sample, const FpdOptions& options, const Rng& rng, Pool& pool);
 
-// The line d + c x through y, least squares with d, c >= 0: d, its error and c. At least two points.
+// The line d + c x through y with d, c >= 0: d, its error and c. At least two points.
 struct LineFit {
   Estimate intercept;
   double slope = 0;
 };
+// Least squares.
 LineFit fit_rising_line(std::span<const double> x, std::span<const double> y);
+// As scipy.optimize.curve_fit with bounds (0, infinity) ends: by the trust-region reflective method (Branch, Coleman & Li,
+// SIAM J. Sci. Comput. 21 (1999) 1; More, Lect. Notes Math. 630 (1978) 105 for the step) from d = c = 1, with derivatives by
+// differences, until the scaled gradient, the relative gain or the relative step is below 1e-8. With x = 1 / N the gradient
+// in c is below that long before c is right.
+LineFit line_fit_of_scipy(std::span<const double> x, std::span<const double> y);
 
 // Squared maximum mean discrepancy with the polynomial kernel k(x, y) = (x.y / features + 1)^degree, unbiased (Gretton et
 // al., JMLR 13 (2012) 723, eq. 3), so it may fall below 0. At least two rows of each.

@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 import sklearn
 import xxhash
-from scipy.optimize import curve_fit
+from scipy.optimize import curve_fit, nnls
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy, wasserstein_distance
 from sklearn.isotonic import IsotonicRegression
@@ -213,9 +213,17 @@ x, y = features("real", 3000, 8, 0.0), features("generated", 2500, 8, 0.01)
 fits = []
 
 
+def best_line(x, y):
+    """Intercept, slope and the intercept's error of the line with both >= 0."""
+    columns = np.stack([np.ones_like(x), x / x.max()], 1)
+    params, rest = nnls(columns, np.asarray(y))
+    cov = np.linalg.inv(columns.T @ columns) * rest**2 / (len(y) - 2)
+    return float(params[0]), float(params[1] / x.max()), float(np.sqrt(cov[0, 0]))
+
+
 def recording_fit(line, x, y, bounds):
-    params, cov = curve_fit(line, x, y, bounds=bounds, ftol=1e-15, xtol=1e-15, gtol=1e-15, x_scale=[1.0, 1e4])
-    fits.append({"means": [float(v) for v in y], "value": float(params[0]), "error": float(np.sqrt(cov[0, 0])), "slope": float(params[1])})
+    value, slope, error = best_line(x, y)
+    fits.append({"means": [float(v) for v in y], "value": value, "error": error, "slope": slope})
     return curve_fit(line, x, y, bounds=bounds)
 
 
@@ -244,10 +252,16 @@ np.random.default_rng = default_rng
 out["defaults"] = {"fpd": [float(v) for v in fpd], "fit to the end": fits[-1], "kpd": [float(v) for v in kpd]}
 
 lines = []
-for values in ([3.0, 3.5, 4.2, 4.4], [0.1, 0.5, 1.2, 1.4], [4.0, 3.0, 2.0, 1.5]):
-    at = np.array([1.0, 2.0, 3.0, 4.0])
-    fit, cov = curve_fit(lambda x, d, c: d + c * x, at, values, bounds=([0, 0], [np.inf, np.inf]), ftol=1e-15, xtol=1e-15, gtol=1e-15)
-    lines.append({"x": at.tolist(), "y": values, "intercept": float(fit[0]), "slope": float(fit[1]), "error": float(np.sqrt(cov[0, 0]))})
+numbers = (1 / np.linspace(1 / 20_000, 1 / 50_000, 10)).astype("int32")
+means = np.array(fits[-1]["means"])
+points = [([1.0, 2.0, 3.0, 4.0], y) for y in ([3.0, 3.5, 4.2, 4.4], [0.1, 0.5, 1.2, 1.4], [4.0, 3.0, 2.0, 1.5])]
+points += [((1 / numbers).tolist(), (factor * (means - shift)).tolist()) for factor in (1, 0.01, 0.3, 5, 100) for shift in (0, 4e-4, 6e-4)]
+points += [((1 / numbers).tolist(), (factor * means[::-1]).tolist()) for factor in (1, 0.01, 1000)]
+for at, values in points:
+    at, values = np.array(at), list(values)
+    fit = best_line(at, values)
+    early = curve_fit(lambda x, d, c: d + c * x, at, values, bounds=([0, 0], [np.inf, np.inf]))
+    lines.append({"x": at.tolist(), "y": values, "early": [float(early[0][0]), float(early[0][1]), float(np.sqrt(early[1][0, 0]))], "intercept": fit[0], "slope": fit[1], "error": fit[2]})
 out["lines"] = lines
 
 # Classification: three classes, probabilities rounded so that there are ties.
