@@ -211,7 +211,7 @@ class ReflectiveFit {
     const double threshold = std::numeric_limits<double>::epsilon() * static_cast<double>(right.size() - 2) * s[0];
     const bool full_rank = s[1] > threshold;
     if (full_rank) {
-      const Vector whole = -(svd.matrixV() * u.cwiseQuotient(s));
+      Vector whole = -(svd.matrixV() * u.cwiseQuotient(s));
       if (whole.norm() <= radius) {
         damping = 0;
         return whole;
