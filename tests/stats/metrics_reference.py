@@ -6,13 +6,10 @@ draw_rows() of stats/sample.hpp does, so that whole recipes of the package can b
 values with the package's own generator, which agree within errors only.
 
 Made in an environment with: pip install "numpy<2" scipy scikit-learn xxhash energyflow numba tqdm, and
-pip install --no-deps jetnet==0.2.5; torch, awkward and coffea, which jetnet imports but none of these metrics needs, are
-replaced by empty modules. The tests need none of this, only the file.
+pip install --no-deps jetnet==0.2.5. The tests need none of this, only the file.
 """
 import json
 import pathlib
-import sys
-import types
 
 import numpy as np
 import scipy
@@ -24,31 +21,8 @@ from scipy.stats import entropy, wasserstein_distance
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score, roc_curve
 
+from jetnet_alone import energyflow, gen_metrics
 
-def stand_in(name, **members):
-    module = types.ModuleType(name)
-    module.__dict__.update(members)
-    sys.modules[name] = module
-    return module
-
-
-class Nothing:
-    def __init__(self, *args, **kwargs):
-        raise NotImplementedError
-
-
-stand_in("torch", Tensor=Nothing)
-stand_in("torch.utils")
-stand_in("torch.utils.data", DataLoader=Nothing, Dataset=object)
-stand_in("awkward", behavior={})
-for part in ("coffea", "coffea.nanoevents"):
-    stand_in(part)
-sys.modules["coffea.nanoevents"].methods = stand_in("coffea.nanoevents.methods", vector=types.SimpleNamespace(behavior={}))
-stand_in("jetnet").__path__ = [next(p + "/jetnet" for p in sys.path if pathlib.Path(p, "jetnet/evaluation").is_dir())]
-stand_in("jetnet.datasets", JetNet=Nothing)
-
-import energyflow  # noqa: E402
-import jetnet.evaluation.gen_metrics as gen_metrics  # noqa: E402
 
 gen_metrics.utils.jet_features = lambda jets: {"mass": np.round(masses(jets), 6)}  # theirs needs coffea
 
