@@ -13,6 +13,13 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 double quotient(double a, double b) { return b != 0 ? a / b : a > 0 ? std::numeric_limits<double>::infinity() : kNan; }
 
+// Of either sample, in value and floor alike.
+std::size_t events_each(std::size_t reference_rows, std::size_t sample_rows) {
+  const std::size_t n = std::min(reference_rows / 2, sample_rows);
+  if (n == 0) fail(Exit::input, "a floor needs 2 events of the reference and 1 of the sample, not {} and {}", reference_rows, sample_rows);
+  return n;
+}
+
 }  // namespace
 
 AgainstFloor against_floor(const Estimate& value, const Estimate& floor) {
@@ -35,12 +42,23 @@ Halves halves(std::size_t rows, const Rng& rng, std::uint64_t replica) {
   return {{order.begin(), middle}, {middle, middle + static_cast<std::ptrdiff_t>(rows / 2)}};
 }
 
+AgainstFloor against_floor(std::size_t reference_rows, std::size_t sample_rows, const RowsEstimate& metric, const Rng& rng) {
+  const std::size_t n = events_each(reference_rows, sample_rows);
+  const Halves parts = halves(reference_rows, rng, 0);
+  const std::vector<std::uint32_t> sample = shuffled(rng, 1, sample_rows);
+  const auto a = std::span(parts.first).first(n);
+  const Estimate value = metric(a, std::span(sample).first(n), false);
+  AgainstFloor r = against_floor(value, metric(a, std::span(parts.second).first(n), true));
+  r.events = n;
+  r.replicas = 1;
+  return r;
+}
+
 AgainstFloor against_floor(std::size_t reference_rows, std::size_t sample_rows, const RowsMetric& metric, const FloorOptions& options, const Rng& rng,
                            Pool& pool) {
   if (options.replicas < 2) fail(Exit::usage, "a floor with errors needs 2 replicas or more, not {}", options.replicas);
-  const std::size_t n = std::min({reference_rows / 2, sample_rows, options.most});
-  if (n == 0)
-    fail(Exit::input, "a floor needs 2 events of the reference and 1 of the sample, not {} and {}", reference_rows, std::min(sample_rows, options.most));
+  if (options.most == 0) fail(Exit::usage, "a floor needs 1 event or more in each evaluation, not 0");
+  const std::size_t n = std::min(events_each(reference_rows, sample_rows), options.most);
   std::vector<double> value(options.replicas), floor(options.replicas), difference(options.replicas);
   pool.run(options.replicas, [&](std::size_t replica, std::size_t worker) {
     const std::vector<std::uint32_t> reference = shuffled(rng, 2 * replica, reference_rows), sample = shuffled(rng, 2 * replica + 1, sample_rows);

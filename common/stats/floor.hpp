@@ -23,7 +23,7 @@ struct AgainstFloor {
   std::size_t replicas = 0;
 };
 
-// From a value and a floor that have errors of their own (FPD, KPD, the W1 recipe), taken as independent.
+// From a value and a floor that have errors of their own, taken as independent. Both must be of the same numbers of events.
 AgainstFloor against_floor(const Estimate& value, const Estimate& floor);
 
 // The reference's rows in two halves, in random order: the same number of rows in both, an odd one left out. Exit::input for
@@ -32,6 +32,13 @@ struct Halves {
   std::vector<std::uint32_t> first, second;
 };
 Halves halves(std::size_t rows, const Rng& rng, std::uint64_t replica = 0);
+
+// For metrics that give an error themselves and take seconds (FPD, KPD, COV, MMD, the W1 recipe): each is evaluated twice.
+// metric(a, b, b_is_reference) is between rows `a` of the reference and rows `b` of the reference or of the sample; a and the
+// reference's b are disjoint, and all have min(reference / 2, sample) rows, drawn by rng. Exit::input as below. The errors are
+// the metric's own.
+using RowsEstimate = std::function<Estimate(std::span<const std::uint32_t> a, std::span<const std::uint32_t> b, bool b_is_reference)>;
+AgainstFloor against_floor(std::size_t reference_rows, std::size_t sample_rows, const RowsEstimate& metric, const Rng& rng);
 
 // metric(worker, a, b, b_is_reference): the metric between rows `a` of the reference and rows `b` of the reference or of the
 // sample. Called by several workers at once.

@@ -35,6 +35,16 @@ void require(const Features& features) {
            features.value[i]);
 }
 
+std::vector<double> rows_of(const Features& features, std::span<const std::uint32_t> rows) {
+  std::vector<double> out;
+  out.reserve(rows.size() * features.columns);
+  for (const std::uint32_t r : rows) {
+    const auto row = features.value.subspan(r * features.columns, features.columns);
+    out.insert(out.end(), row.begin(), row.end());
+  }
+  return out;
+}
+
 void draw_rows(const Rng& rng, std::uint64_t task, Drawn side, std::size_t rows, std::span<std::uint32_t> out) {
   const std::uint64_t stream = 2 * task + (side == Drawn::sample ? 1 : 0);
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::uint32_t>(rng.below(rows, stream, i));

@@ -27,6 +27,7 @@ struct Features {
   std::size_t rows() const { return columns == 0 ? 0 : value.size() / columns; }
 };
 void require(const Features& features);  // whole rows, at least one, all finite; else Exit::input
+std::vector<double> rows_of(const Features& features, std::span<const std::uint32_t> rows);
 
 // A value with its error; each function says which error.
 struct Estimate {

@@ -480,6 +480,32 @@ TEST(Floor, FromValuesWithErrors) {
   EXPECT_TRUE(std::isnan(against_floor({0, 0}, {0, 0}).significance));
 }
 
+TEST(Floor, OfAMetricWithErrorsOfItsOwn) {
+  Pool pool(2);
+  const auto compare = [&](const Features& sample) {
+    return against_floor(
+        small().a.rows(), sample.rows(),
+        [&](std::span<const std::uint32_t> a, std::span<const std::uint32_t> b, bool b_is_reference) {
+          EXPECT_EQ(a.size(), b.size());
+          const std::vector<double> x = rows_of(small().a, a), y = rows_of(b_is_reference ? small().a : sample, b);
+          return kpd({x, 8}, {y, 8}, {.batch_rows = 500}, Rng(1, "kpd"), pool).distance;
+        },
+        Rng(1, "floor"));
+  };
+  std::vector<double> moved = small().generated;
+  for (double& v : moved) v += 0.3;
+  const AgainstFloor near = compare(small().b), far = compare({moved, 8});
+  EXPECT_EQ(near.events, 1500u);
+  EXPECT_EQ(near.floor, far.floor);
+  EXPECT_LT(std::abs(near.significance), 3);
+  EXPECT_GT(far.significance, 5);
+  EXPECT_DOUBLE_EQ(far.significance, (far.value - far.floor) / std::hypot(far.error, far.floor_error));
+  expect_error(Exit::input, "not 1 and 9", [] {
+    against_floor(
+        1, 9, [](auto, auto, bool) { return Estimate{}; }, Rng(1, "floor"));
+  });
+}
+
 TEST(Floor, HalvesAreDisjointAndCoverTheReference) {
   const Halves h = halves(101, Rng(1, "floor"));
   EXPECT_EQ(h.first.size(), 50u);
@@ -501,6 +527,7 @@ TEST(Floor, TinyAndBadInput) {
   EXPECT_DOUBLE_EQ(r.floor, 1);
   expect_error(Exit::input, "2 events of the reference and 1 of the sample, not 1 and 2", [&] { against_floor({one}, {two}, w1, {}, Rng(1, "floor"), pool); });
   expect_error(Exit::input, "value 1 of sample is nan", [&] { against_floor({two}, {nan}, w1, {}, Rng(1, "floor"), pool); });
+  expect_error(Exit::usage, "1 event or more", [&] { against_floor({two}, {two}, w1, {.most = 0}, Rng(1, "floor"), pool); });
   expect_error(Exit::usage, "2 replicas", [&] { against_floor({two}, {two}, w1, {.replicas = 1}, Rng(1, "floor"), pool); });
 }
 
