@@ -70,8 +70,8 @@ class CommandLine(unittest.TestCase):
     def test_what_is_missing_is_named(self):
         program("bl-simulate")
         bare = [sys.executable, "-S", "-I", "-B", "-c",
-                "import sys; sys.path.insert(0, sys.argv[1]); from beamline_simulate.command import main; sys.exit(main(sys.argv[2:], '0'))"]
-        done = subprocess.run(bare + [str(CODE.parent), "events", "--process", "tt:1", "--out", "x.bl"], capture_output=True, text=True)
+                "import sys; sys.path[:0] = sys.argv[1:3]; from beamline_simulate.command import main; sys.exit(main(sys.argv[3:], '0'))"]
+        done = subprocess.run(bare + [str(CODE.parent), str(SOURCE / "python"), "events", "--process", "tt:1", "--out", "x.bl"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertRegex(done.stderr, r"^bl-simulate: error: the Python modules pythia8mc, .*make -f Makefile.workflow venv.*\n$")
         wrong = run("--version", env=dict(os.environ, BEAMLINE_VENV="/nowhere"))

@@ -109,6 +109,7 @@ def _jets(events, random, number, process, selection, pythia):
     which = np.array([j["event"] for j in made], np.int64)
     event = {k: np.array([j[k] for j in made], np.float32) for k in per_jet}
     event["weight"] = events.weights[which]
+    event["tried"] = number[which]
     entries = {k: np.concatenate([j[k] for j in made] or [np.empty(0)]).astype(dtypes.get(k, np.float32)) for k in per_particle}
     for columns, name in ((event, "jet_phi"), (entries, "phi")):
         columns[name] = np.clip(columns[name], np.float32(-np.pi), np.float32(np.pi))
