@@ -102,6 +102,7 @@ Job::Job(stage::Context& context, const Options& options) : context_(context), o
   if (!options.save.empty() && !recipe_.needs_fit()) fail(Exit::usage, "--save has nothing to store: the recipe has no fitted transform");
 
   read_.process = options.process;
+  read_.names = options.names;
   if (!options.label.empty()) read_.label = number<std::int32_t>("--label", options.label, "a whole number");
   if (!options.btag_cut.empty()) read_.btag_cut = number<double>("--btag-cut", options.btag_cut, "a number");
 
@@ -250,8 +251,8 @@ void Job::files_to_stream() {
 
 void Job::stream_to_stream() {
   const std::string& path = sources_[0].path;
-  if (!read_.process.empty() || read_.label || read_.btag_cut)
-    fail(Exit::usage, "--process, --label and --btag-cut are for files of other formats, '{}' is a stream", path);
+  if (!read_.process.empty() || read_.label || read_.btag_cut || !read_.names.empty())
+    fail(Exit::usage, "--process, --label, --names and --btag-cut are for files of other formats, '{}' is a stream", path);
   const std::vector<std::string> schemas{"objects/1", "particles/1"};
   if (recipe_.needs_fit()) {
     if (is_endpoint(path)) fail(Exit::usage, "fitting reads the input twice, which '{}' does not allow: give a file, or fitted transforms by --with", path);

@@ -32,7 +32,7 @@ def layout_of(source, options, request):
     if source.kind == "root":
         if any(n.endswith(".Constituents") for n in source.others):
             return Delphes(source, options, request)
-        if options.collection or any(index in source.names for _, index, _, _ in NANO):
+        if options.collection or any(index in source.names for _, index, *_ in NANO):
             return Nano(source, options, request)
     if options.collection:
         raise UsageError(f"--collection is for NanoAOD and Delphes: an entry of '{source.path}' is a jet")
@@ -65,7 +65,7 @@ class JetTable:
                 if found:
                     self.columns[target] = found
                     break
-        self._choose()
+        self._choose(request)
         self.label_flags = []
         if "label" not in self.columns and "label" not in request.columns and request.label is None:
             self.label_flags = [n for n in source.names if n.startswith(LABEL_PREFIX)]
@@ -77,7 +77,7 @@ class JetTable:
             raise lacks(self.source, f"no column '{name}' of numbers for {target}{nested}" + (f", did you mean '{close[0]}'?" if close else ""))
         return name
 
-    def _choose(self):
+    def _choose(self, request):
         """Leaves out what another column gives better; raises InputError when something is missing."""
         c = self.columns
         have = c.keys()
@@ -105,6 +105,8 @@ class JetTable:
         elif "jet_mass" in have:
             unused += ("jet_energy",)
         for name in unused:
+            if name in c and name in request.columns:
+                raise UsageError(f"--map {name}={c[name]} would not be used beside {', '.join(n for n in c if n not in unused)}; leave out what it is to replace by --map NAME=")
             c.pop(name, None)
         for axis in ("eta", "phi"):
             if (f"{axis}_rel" in c or (axis == "eta" and "deta" in c)) and f"jet_{axis}" not in c:
@@ -202,15 +204,16 @@ class Nano(EventTable):
 
     def __init__(self, source, options, request):
         super().__init__(source, request)
-        known = [(jets, index, spellings, cands) for jets, index, spellings, cands in NANO if index in source.names]
+        known = [entry for entry in NANO if entry[1] in source.names]
         chosen = [entry for entry in known if not options.collection or entry[0] == options.collection]
         if not chosen:
             raise lacks(source, f"no constituents of a collection '{options.collection}'" if known else "no PFCands index of jets (FatJetPFCands_jetIdx, JetPFCands_jetIdx)")
-        self.collection, self._jet_index, spellings, cands = chosen[0]
+        self.collection, self._jet_index, spellings, cands, weight = chosen[0]
         self._cand_index = next((s for s in spellings if s in source.names), None)
         if self._cand_index is None:
             raise lacks(source, f"no '{spellings[0]}' beside '{self._jet_index}'")
         self._particle = {t: f"{cands}_{n}" for t, n in NANO_PARTICLE.items() if f"{cands}_{n}" in source.names}
+        self._weight = f"{cands}_{weight}" if weight and f"{cands}_{weight}" in source.names else None
         self._jet = {t: f"{self.collection}_{n}" for t, n in NANO_JET.items()}
         for name in (*(f"{cands}_{n}" for n in ("pt", "eta", "phi")), *self._jet.values()):
             if name not in source.names:
@@ -219,10 +222,11 @@ class Nano(EventTable):
             for t in TRACKING:
                 self._particle.pop(t, None)
         self._event = {t: n for t, n in (("event_id", "event"), ("weight", "genWeight")) if n in source.names}
-        self.needed = [self._jet_index, self._cand_index, *self._particle.values(), *self._jet.values(), *self._event.values()]
+        self.needed = [self._jet_index, self._cand_index, *self._particle.values(), *self._jet.values(), *self._event.values(), *filter(None, [self._weight])]
 
     def facts(self):
-        return {"collection": self.collection, "columns": {**self._particle, **self._jet, **self._event}}
+        weighted = {"constituents": f"pt and mass times {self._weight}, above 0"} if self._weight else {}
+        return {"collection": self.collection, "columns": {**self._particle, **self._jet, **self._event}, **weighted}
 
     def jets_of(self, first, last, columns):
         path = self.source.path
@@ -239,10 +243,17 @@ class Nano(EventTable):
                 e = int(event[wrong[0]])
                 raise InputError(f"'{path}', event {first + e}, {name}: {index.values[wrong[0]]} is not one of the {counts[e]} there are")
         target = jets.offsets[event] + jet_index.values.astype(np.int64)
+        chosen = cands.offsets[event] + cand_index.values.astype(np.int64)
+        if self._weight:
+            kept = columns[self._weight].values[chosen] > 0
+            target, chosen = target[kept], chosen[kept]
         order = np.argsort(target, kind="stable")
-        chosen = (cands.offsets[event] + cand_index.values.astype(np.int64))[order]
+        chosen = chosen[order]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=int(jets.offsets[-1])))]).astype(np.int64)
         particle = gather({t: columns[n].values for t, n in self._particle.items()}, chosen)
+        if self._weight:
+            for t in {"pt", "mass"} & particle.keys():
+                particle[t] = particle[t] * columns[self._weight].values[chosen]
         if TRACKING[0] in particle:
             tracked = (particle["d0_error"] >= 0) & (particle["dz_error"] >= 0)  # -1 stands for no track
             for t in TRACKING:
@@ -263,6 +274,7 @@ class Delphes(EventTable):
         super().__init__(source, request)
         suffix = ".Constituents"
         there = [n[:-len(suffix)] for n in source.others if n.endswith(suffix)]
+        there = [jets for jets in there if f"{jets}.Mass" in source.names]  # vertices have constituents, too
         self.collection = options.collection or (there[0] if len(there) == 1 else "")
         if self.collection not in there:
             what = f"'{source.path}' has no jets '{self.collection}'" if self.collection else f"'{source.path}' has several kinds of jets: name one by --collection"

@@ -45,11 +45,11 @@ TRACKING = ("d0", "d0_error", "dz", "dz_error")
 JETCLASS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 LABEL_PREFIX = "label_"
 
-# Jets of events, whose constituents stand once an event: (jets, index of the jet, index of the candidate, candidates), the
-# largest radius first. PFNano has used both spellings of the index.
+# Jets of events, whose constituents stand once an event: (jets, index of the jet, spellings of the index of the candidate,
+# candidates, weight of the candidates in these jets), the largest radius first. AK8 jets are PUPPI jets.
 NANO = [
-    ("FatJet", "FatJetPFCands_jetIdx", ("FatJetPFCands_pFCandsIdx", "FatJetPFCands_pfCandIdx"), "PFCands"),
-    ("Jet", "JetPFCands_jetIdx", ("JetPFCands_pFCandsIdx", "JetPFCands_pfCandIdx"), "PFCands"),
+    ("FatJet", "FatJetPFCands_jetIdx", ("FatJetPFCands_pFCandsIdx", "FatJetPFCands_pfCandIdx"), "PFCands", "puppiWeight"),
+    ("Jet", "JetPFCands_jetIdx", ("JetPFCands_pFCandsIdx", "JetPFCands_pfCandIdx"), "PFCands", None),
 ]
 NANO_PARTICLE = {"pt": "pt", "eta": "eta", "phi": "phi", "mass": "mass", "charge": "charge", "pid": "pdgId",
                  "d0": "d0", "d0_error": "d0Err", "dz": "dz", "dz_error": "dzErr"}  # in cm
