@@ -54,13 +54,14 @@ class JetTable:
         self.source, self.columns, self.notes = source, {}, {}
         leaves = {}
         for name in source.names:
-            leaves.setdefault(name.rpartition(".")[2], []).append(name)
+            for leaf in {name.rpartition(".")[2], name.replace(".", "_")}:
+                leaves.setdefault(leaf, []).append(name)
         for target, usual in {**PARTICLE, **JET}.items():
             if target in request.columns:
                 if request.columns[target]:
                     self.columns[target] = self._named(request.columns[target], target)
                 continue
-            for name in usual:  # a field of records is found under its own name, where that is the only one of it
+            for name in usual:  # a field of records, "part.px", is found as part_px and, where there is one only, as px
                 found = name if name in source.names else leaves[name][0] if len(leaves.get(name, ())) == 1 else None
                 if found:
                     self.columns[target] = found
