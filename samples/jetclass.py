@@ -52,7 +52,7 @@ def main():
                            counter_name=lambda counted: "npart")
         tree.extend({**{k: ak.unflatten(v, counts) for k, v in part.items()}, **one, "npart": counts.astype(np.int32)})
     lists = {k: pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(v)) for k, v in part.items()}
-    pa.parquet.write_table(pa.table({**lists, **one}), folder / "jetclass.parquet", compression="zstd")
+    pa.parquet.write_table(pa.table({**lists, **one}), folder / "jetclass.parquet", compression="zstd", write_page_checksum=True)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ class Program:
                 print(self.describe(version), end="")
                 return answered()
             if self.positional and (not word.startswith("-") or word == "-"):
-                given.setdefault(self.positional, []).append(word)
+                given[self.positional] = given.get(self.positional, []) + self.by_name[self.positional].parse(word)
                 continue
             option = self.by_name.get(name[2:]) if name.startswith("--") else None
             if option is None:

@@ -64,7 +64,7 @@ class ParquetSource:
         import pyarrow.parquet
         self.path, self._pa, self._threads = path, pyarrow, threads
         try:
-            self._file = pyarrow.parquet.ParquetFile(path)
+            self._file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
             self.entries = self._file.metadata.num_rows
             fields = list(self._file.schema_arrow)
         except (pyarrow.ArrowException, OSError, ValueError) as e:
