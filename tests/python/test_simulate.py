@@ -58,6 +58,17 @@ class CommandLine(unittest.TestCase):
         self.refused("--events needs a value", "--events")
         self.refused("'evnets' is neither a mode", "evnets")
 
+    def test_labels(self):
+        listed = run("--list").stdout.decode()
+        self.assertRegex(listed, r"Tbqq +8  t to bqq'; also top")
+        self.refused("no label 'tp', did you mean top", "jets", "--label", "tp")
+        self.refused("'TOP' is there twice", "jets", "--label", "t->bqq,TOP")
+        self.refused("the jets of 'q' would be in QCD and in q", "jets", "--label", "qcd,quark")
+        self.refused("'top:many' is not NAME:EVENTS", "jets", "--label", "top:many")
+        self.refused("--label is for jets", "--label", "top")
+        self.refused("--label and --process both say", "jets", "--label", "top", "--process", "QCD")
+        self.refused("--events 0 leaves nothing to make", "jets", "--label", "top", "--events", 0)
+
     def test_config_file(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.toml"
