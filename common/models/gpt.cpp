@@ -8,10 +8,8 @@
 #include <string>
 
 #include "base/error.hpp"
-#include "nn/ops/attention.hpp"
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/embedding.hpp"
-#include "nn/ops/linear.hpp"
 #include "nn/ops/loss.hpp"
 #include "nn/ops/norm.hpp"
 
@@ -73,33 +71,16 @@ void NextTokenInput::add(const GptConfig& config, std::span<const std::int32_t> 
 template <class T>
 GptModel<T>::GptModel(const GptConfig& config) : config_(config) {
   config_.validate();
-  const std::size_t dim = config.dim, inner = dim * config.feed_forward;
+  const std::size_t dim = config.dim;
   token_ = params_.add("gpt/token", config.vocabulary, dim, Group::embedding);
   position_ = params_.add("gpt/position", config.positions, dim, Group::embedding);
-  for (std::uint32_t l = 0; l < config.layers; ++l) {
-    const std::string at = fmt::format("gpt/{}/", l);
-    Layer y;
-    y.norm1_weight = params_.add(at + "norm1/weight", 1, dim, Group::norm);
-    y.norm1_bias = params_.add(at + "norm1/bias", 1, dim, Group::norm);
-    y.qkv_weight = params_.add(at + "qkv/weight", 3 * dim, dim, Group::weight);
-    y.qkv_bias = params_.add(at + "qkv/bias", 1, 3 * dim, Group::bias);
-    y.out_weight = params_.add(at + "out/weight", dim, dim, Group::weight);
-    y.out_bias = params_.add(at + "out/bias", 1, dim, Group::bias);
-    y.norm2_weight = params_.add(at + "norm2/weight", 1, dim, Group::norm);
-    y.norm2_bias = params_.add(at + "norm2/bias", 1, dim, Group::norm);
-    y.up_weight = params_.add(at + "up/weight", inner, dim, Group::weight);
-    y.up_bias = params_.add(at + "up/bias", 1, inner, Group::bias);
-    y.down_weight = params_.add(at + "down/weight", dim, inner, Group::weight);
-    y.down_bias = params_.add(at + "down/bias", 1, dim, Group::bias);
-    layers_.push_back(y);
-  }
+  for (std::uint32_t l = 0; l < config.layers; ++l) blocks_.push_back(add_block(params_, fmt::format("gpt/{}/", l), config.block()));
   norm_weight_ = params_.add("gpt/norm/weight", 1, dim, Group::norm);
   norm_bias_ = params_.add("gpt/norm/bias", 1, dim, Group::norm);
   head_weight_ = params_.add("head/weight", config.vocabulary, dim, Group::weight);
   head_bias_ = params_.add("head/bias", 1, config.vocabulary, Group::bias);
   params_.allocate();
-  for (const nn::ParamInfo& p : params_.list())
-    if (p.group == Group::norm && p.name.ends_with("/weight")) params_.fill(p.at, T{1});
+  init_norms(params_);
 }
 
 template <class T>
@@ -108,11 +89,11 @@ void GptModel<T>::init(std::uint64_t seed) {
   constexpr double deviation = 0.02;
   const double branch = deviation / std::sqrt(2.0 * config_.layers);
   for (const nn::Param& p : {token_, position_, head_weight_}) params_.init_normal(p, seed, deviation);
-  for (const Layer& l : layers_) {
-    params_.init_normal(l.qkv_weight, seed, deviation);
-    params_.init_normal(l.up_weight, seed, deviation);
-    params_.init_normal(l.out_weight, seed, branch);
-    params_.init_normal(l.down_weight, seed, branch);
+  for (const Block& b : blocks_) {
+    params_.init_normal(b.qkv_weight, seed, deviation);
+    params_.init_normal(b.up_weight, seed, deviation);
+    params_.init_normal(b.out_weight, seed, branch);
+    params_.init_normal(b.down_weight, seed, branch);
   }
 }
 
@@ -122,20 +103,7 @@ nn::Var<T> GptModel<T>::hidden(nn::Tape<T>& tape, const NextTokenInput& input) c
   const std::array<nn::Lookup<T>, 2> lookups{{{tape.param(token_), input.tokens.data()}, {tape.param(position_), input.positions.data()}}};
   Var<T> x = nn::embedding<T>(tape, input.tokens.size(), lookups);
   x = nn::dropout(tape, x, config_.dropout);
-  // x + dropout(W h + b); without dropout in one op.
-  const auto branch = [&](Var<T> h, const nn::Param& weight, const nn::Param& bias) {
-    if (config_.dropout == 0 || !tape.training()) return nn::linear(tape, h, tape.param(weight), tape.param(bias), Activation::none, x);
-    return nn::add(tape, x, nn::dropout(tape, nn::linear(tape, h, tape.param(weight), tape.param(bias)), config_.dropout));
-  };
-  for (const Layer& l : layers_) {
-    Var<T> h = nn::layer_norm(tape, x, tape.param(l.norm1_weight), tape.param(l.norm1_bias));
-    h = nn::linear(tape, h, tape.param(l.qkv_weight), tape.param(l.qkv_bias));
-    h = nn::attention(tape, h, std::span<const std::int32_t>(input.offsets), std::size_t{config_.heads}, true);
-    x = branch(h, l.out_weight, l.out_bias);
-    h = nn::layer_norm(tape, x, tape.param(l.norm2_weight), tape.param(l.norm2_bias));
-    h = nn::linear(tape, h, tape.param(l.up_weight), tape.param(l.up_bias), config_.activation);
-    x = branch(h, l.down_weight, l.down_bias);
-  }
+  for (const Block& b : blocks_) x = transform<T>(tape, x, b, config_.block(), input.offsets);
   return nn::layer_norm(tape, x, tape.param(norm_weight_), tape.param(norm_bias_));
 }
 

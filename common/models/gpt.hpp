@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/pool.hpp"
+#include "models/transformer.hpp"
 #include "nn/arena.hpp"
 #include "nn/kernels.hpp"
 #include "nn/optimizer.hpp"
@@ -32,6 +33,7 @@ struct GptConfig {
 
   std::int32_t start_id() const { return static_cast<std::int32_t>(vocabulary) - 2; }
   std::int32_t stop_id() const { return static_cast<std::int32_t>(vocabulary) - 1; }
+  BlockConfig block() const { return {dim, heads, feed_forward, activation, dropout, true}; }
   void validate() const;  // throws Exit::usage naming the setting
 };
 
@@ -77,14 +79,10 @@ class GptModel {
   double training_flops(double rows, double pairs) const;
 
  private:
-  struct Layer {
-    nn::Param norm1_weight, norm1_bias, qkv_weight, qkv_bias, out_weight, out_bias;
-    nn::Param norm2_weight, norm2_bias, up_weight, up_bias, down_weight, down_bias;
-  };
   GptConfig config_;
   nn::Params<T> params_;
   nn::Param token_, position_, norm_weight_, norm_bias_, head_weight_, head_bias_;
-  std::vector<Layer> layers_;
+  std::vector<Block> blocks_;
 };
 
 struct GptTraining {
