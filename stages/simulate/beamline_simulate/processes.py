@@ -28,10 +28,11 @@ class Process:
     label: int      # 0 Standard Model, 1 signal; of a jet class: its number in JetClass
     settings: tuple
     doc: str
+    variants: tuple = ((),)  # further settings, of generators that take turns
 
 
 def _table(*rows):
-    return {name: Process(name, number, label, tuple(settings), doc) for name, number, label, settings, doc in rows}
+    return {name: Process(name, number, label, tuple(settings), doc, *variants) for name, number, label, settings, doc, *variants in rows}
 
 
 EVENTS = _table(
@@ -71,7 +72,9 @@ JETS = _table(
     ("Hcc", 103, 2, _HZ + ["25:onIfMatch=4 -4"], "H to cc, made with Z to neutrinos"),
     ("Hgg", 104, 3, _HZ + ["25:onIfMatch=21 21"], "H to gg, made with Z to neutrinos"),
     ("H4q", 105, 4, _WW + [f"24:onIfAny={_HADRONIC}"], "H to WW* to four quarks, made with Z to neutrinos"),
-    ("Hqql", 106, 5, _WW + [f"24:onIfAny={_HADRONIC} {_LEPTONIC}"], "H to WW* to two quarks, an electron or muon and its neutrino, made with Z to neutrinos"),
+    # Pythia can tell W+ from W-, not the first from the second: two generators, one for each charge of the lepton
+    ("Hqql", 106, 5, _WW, "H to WW* to two quarks, an electron or muon and its neutrino, made with Z to neutrinos",
+     tuple((f"24:on{a}IfAny={_HADRONIC}", f"24:on{b}IfAny={_LEPTONIC}") for a, b in (("Pos", "Neg"), ("Neg", "Pos")))),
     ("Zqq", 107, 6, ["WeakBosonAndParton:qqbar2gmZg=on", "WeakBosonAndParton:qg2gmZq=on", "WeakZ0:gmZmode=2", "23:onMode=off", f"23:onIfAny={_HADRONIC}"],
      "Z to quarks, made with a parton"),
     ("Wqq", 108, 7, ["WeakBosonAndParton:qqbar2Wg=on", "WeakBosonAndParton:qg2Wq=on", "24:onMode=off", f"24:onIfAny={_HADRONIC}"], "W to quarks, made with a parton"),
