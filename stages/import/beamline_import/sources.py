@@ -173,7 +173,6 @@ class RootSource:
         import uproot
         self.path = path
         self._executor = concurrent.futures.ThreadPoolExecutor(threads) if threads > 1 else None
-        self._failures = (Exception,)  # whatever a damaged file makes uproot stumble over
         try:
             self._file = uproot.open(path)
             kinds = {name.partition(";")[0]: kind for name, kind in self._file.classnames(recursive=True).items()}
@@ -183,7 +182,7 @@ class RootSource:
             self.entries = int(self._tree.num_entries)
         except InputError:
             raise
-        except self._failures as e:
+        except Exception as e:  # whatever a damaged file makes uproot stumble over, here and below
             raise InputError(f"'{path}' cannot be read as ROOT: {reason(e)}") from None
         self.names, self.others = [], []
         for name in self._tree.keys():
@@ -224,17 +223,17 @@ class RootSource:
                     options = {"decompression_executor": self._executor} if self._executor else {}
                     array = self._tree[self._full[name]].array(entry_start=start, entry_stop=stop, library="ak", **options)
                     out[name] = _flat(array)
-                except self._failures as e:
+                except Exception as e:
                     raise InputError(f"'{self.path}', entries {start} to {stop}: branch '{name}' cannot be read: {reason(e)}") from None
             yield start, out
 
     def references(self, name, first, last):
-        """A branch of TRefArray, an entry a list of them: the unique ids, lists of lists, flattened: (ids, offsets of the
-        references of each object, offsets of the objects of each entry). Raises InputError."""
+        """A branch that holds a TRefArray for each object of an entry. Returns the unique ids referred to, flat; offsets of the
+        references of each object; offsets of the objects of each entry."""
         try:
             entries = self._tree[self._full[name]].array(entry_start=first, entry_stop=last, library="np")
             objects = [[np.asarray(list(refs), np.int64) for refs in entry] for entry in entries]
-        except self._failures as e:
+        except Exception as e:
             raise InputError(f"'{self.path}', entries {first} to {last}: branch '{name}' cannot be read: {reason(e)}") from None
         lists = [refs for entry in objects for refs in entry]
         inner = np.concatenate([[0], np.cumsum([len(refs) for refs in lists])]).astype(np.int64)
