@@ -100,6 +100,7 @@ class Making(unittest.TestCase):
         names = np.array(jets.text("process"))
         self.assertEqual({n: int((names == n).sum()) for n in set(names)}, {"Tbqq": 300, "QCD": 300})
         self.assertEqual(stream.hello.meta["labels"], {"0": "QCD", "8": "Tbqq"})
+        self.assertEqual([stream.hello.history[0]["options"][k] for k in ("label", "process")], [["top", "qcd"], []])
         np.testing.assert_array_equal(jets["label"], np.where(names == "QCD", 0, 8))
         made = jets["event_id"] // 10**12  # number of the class: 109 Tbqq, 111 quark, 112 gluon jets
         self.assertEqual([int((made == k).sum()) for k in (109, 111, 112)], [300, 150, 150])

@@ -100,6 +100,7 @@ def by_label(values):
                 raise Usage(f"--label: {both}")
             out.append(Request(part, share, label))
         seen.update({part: label.name for part in label.classes})
+    values["process"] = []  # its default had no part in this: the history shall not say so
     return out
 
 
