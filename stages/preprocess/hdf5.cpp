@@ -415,13 +415,14 @@ class JaggedReader : public Hdf5Reader {
       if (layout_.jet && jet_phi_.empty()) facts_["jet_phi"] = "not in the file: every jet is turned to phi = 0";
       if (!label_names_.empty()) facts_["labels"] = label_names_;
     }
-    // Further integers per event, such as a split: for selections.
+    // Further numbers per event, such as a split: for selections.
     for (const auto& name : file_.datasets()) {
       const auto info = file_.info(name);
       const bool taken = name == offsets_ || name == id_ || name == weight_ || name == process_ || name == label_ || name == jet_pt_ || name == jet_eta_ ||
                          name == jet_phi_ || name == jet_mass_ || name == met_ || name == met_phi_;
-      if (!taken && info.shape == store::Shape{total_} && (info.kind == Kind::integer || info.kind == Kind::real)) layout_.extra.push_back(name);
+      if (!taken && info.shape == store::Shape{total_} && info.kind != Kind::text && info.kind != Kind::other) layout_.extra.push_back(name);
     }
+    if (label_.empty()) find_label_flags();
   }
 
  private:
@@ -452,6 +453,30 @@ class JaggedReader : public Hdf5Reader {
       for (const std::string& name : {column, std::string("names")})
         if (!(object.empty() && name == "names") && file_.has_attribute(object, name)) return file_.texts_attribute(object, name);
     return {};
+  }
+  // JetClass (arXiv:2202.03772) has one flag a class in place of a label; its numbers are those of this order.
+  void find_label_flags() {
+    static constexpr std::array<const char*, 10> kClasses{"QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl"};
+    for (std::size_t i = 0; i < kClasses.size(); ++i) {
+      const auto found = std::find(layout_.extra.begin(), layout_.extra.end(), std::string("label_") + kClasses[i]);
+      if (found != layout_.extra.end()) label_flags_.emplace_back(static_cast<std::int32_t>(i), found - layout_.extra.begin());
+    }
+    if (label_flags_.empty()) return;
+    layout_.label = true;
+    label_names_.assign(kClasses.begin(), kClasses.end());
+    facts_["labels"] = label_names_;
+  }
+  // The class whose flag is set; -1 for none.
+  std::int32_t label_of_flags(std::size_t i) const {
+    std::int32_t label = -1;
+    for (const auto& [number, extra] : label_flags_) {
+      if (extras_[static_cast<std::size_t>(extra)][i] == 0) continue;
+      if (label >= 0)
+        throw BadValue(fmt::format("label_{} and label_{} are both set, a jet has one label", label_names_[static_cast<std::size_t>(label)],
+                                   label_names_[static_cast<std::size_t>(number)]));
+      label = number;
+    }
+    return label;
   }
   void read_type_names() {
     const auto names = names_of(type_);
@@ -517,7 +542,7 @@ class JaggedReader : public Hdf5Reader {
     Event e;
     e.id = id_.empty() ? event : ids_[i];
     if (!weight_.empty()) e.weight = weights_[i];
-    if (!label_.empty()) e.label = labels_[i];
+    e.label = label_.empty() ? label_of_flags(i) : labels_[i];
     if (!options_.process.empty()) {
       e.process = options_.process;
     } else if (!process_texts_.empty()) {
@@ -532,7 +557,7 @@ class JaggedReader : public Hdf5Reader {
         process_text_ = process_names_[static_cast<std::size_t>(number)];
       }
       e.process = process_text_;
-    } else if (!label_.empty() && e.label >= 0 && static_cast<std::size_t>(e.label) < label_names_.size()) {
+    } else if (e.label >= 0 && static_cast<std::size_t>(e.label) < label_names_.size()) {
       e.process = label_names_[static_cast<std::size_t>(e.label)];
     }
     if (options_.label) e.label = *options_.label;
@@ -608,6 +633,7 @@ class JaggedReader : public Hdf5Reader {
 
   std::string offsets_, type_, pt_, px_, py_, pz_, eta_, eta_rel_, phi_, phi_rel_, mass_, energy_, charge_, btag_, pid_;
   std::vector<std::string> flags_;
+  std::vector<std::pair<std::int32_t, std::ptrdiff_t>> label_flags_;  // number of the class, place in layout_.extra
   std::array<std::string, 4> d0_;
   std::string id_, weight_, process_, label_, jet_pt_, jet_eta_, jet_phi_, jet_mass_, met_, met_phi_;
   std::vector<std::string> process_names_, label_names_, process_texts_;

@@ -328,6 +328,26 @@ TEST_F(Hdf5, JaggedConstituentsOfMomenta) {
   EXPECT_EQ(b.get<std::int32_t>("pid")[1], 13);
 }
 
+TEST_F(Hdf5, JaggedFlagsOfJetClassAreItsLabels) {
+  const auto jets = [](std::vector<std::int32_t> top) {
+    return [top](auto& out) {
+      out.write("offsets", std::vector<std::int64_t>{0, 1, 2, 3});
+      for (const char* name : {"pt", "eta", "phi"}) out.write(name, std::vector<float>{1, 1, 1});
+      out.write("label_QCD", std::vector<std::int32_t>{1, 0, 0});
+      out.write("label_Tbqq", top);
+    };
+  };
+  const Batch b = read(make(jets({0, 1, 0})));
+  const auto label = b.get<std::int32_t>("label");
+  EXPECT_EQ(std::vector<std::int32_t>(label.begin(), label.end()), (std::vector<std::int32_t>{0, 8, -1}));
+  EXPECT_EQ(b.text("process", 0), "QCD");
+  EXPECT_EQ(b.text("process", 1), "Tbqq");
+  EXPECT_EQ(b.text("process", 2), "");
+  EXPECT_EQ(facts_["labels"][8], "Tbqq");
+  EXPECT_EQ(b.get<double>(kExtra + "label_Tbqq")[1], 1.0);  // selections still see the flags
+  EXPECT_HAS(error(make(jets({1, 0, 0}))), "event 0, label_QCD and label_Tbqq are both set");
+}
+
 TEST_F(Hdf5, JaggedFaults) {
   EXPECT_HAS(error(make([](auto& out) { jagged_objects(out, {0, 3, 2, 5}); })), "falling offsets at event 1: 3 then 2");
   EXPECT_HAS(error(make([](auto& out) { jagged_objects(out, {0, 2, 2, 6}); })), "has offset 6 at event 2, but 5 entries");
