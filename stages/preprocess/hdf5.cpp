@@ -108,6 +108,7 @@ class LhcoReader : public Hdf5Reader {
     layout_.particles = true;
     layout_.label = labelled_ || options.label;
     facts_["entries"] = "all particles of an event, massless";
+    if (labelled_ && options.names.empty()) facts_["labels"] = {"background", "signal"};
   }
 
  private:

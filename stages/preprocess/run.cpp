@@ -166,12 +166,27 @@ void Job::for_each_batch(std::vector<std::unique_ptr<Reader>>& readers, const st
   }
 }
 
+// {"0": "QCD", …} of inputs that name their labels; nothing when they disagree.
+json labels_of(const json& inputs) {
+  json labels = json::object();
+  for (const auto& input : inputs) {
+    if (!input.contains("labels")) continue;
+    for (std::size_t i = 0; i < input["labels"].size(); ++i) {
+      const auto& name = labels.emplace(std::to_string(i), input["labels"][i]).first.value();
+      if (name != input["labels"][i]) return json::object();
+    }
+  }
+  return labels;
+}
+
 json Job::meta(const json& inputs) const {
   json facts{{"inputs", inputs}, {"btag_cut", recipe_.btag_cut}, {"sort", recipe_.sort}};
   if (!recipe_.select.empty()) facts["select"] = recipe_.select;
   if (!recipe_.doc.empty()) facts["recipe"] = recipe_.doc;
   if (recipe_.max_objects) facts["max_objects"] = recipe_.max_objects;
-  return {{"preprocess", facts}, {"transforms", transforms_json(recipe_)}};
+  json meta{{"preprocess", facts}, {"transforms", transforms_json(recipe_)}};
+  if (const json labels = labels_of(inputs); !labels.empty()) meta["labels"] = labels;
+  return meta;
 }
 
 void Job::fitted(Fitter& fitter, const std::string& source) {

@@ -239,6 +239,7 @@ TEST_F(Cli, JetnetFilesBecomeJetsOfTheirClass) {
   EXPECT_EQ(all.get<std::int32_t>("label")[3], 2);
   EXPECT_EQ(all.get<float>("pt")[0], 500.0f);  // sorted
   EXPECT_EQ(s.hello.meta["preprocess"]["inputs"][0]["format"], "jetnet");
+  EXPECT_EQ(s.hello.meta["labels"]["2"], "t");
   const auto again = run("--in " + file("out.bl") + " --names a,b --out " + file("again.bl"));
   EXPECT_EQ(again.code, 2);
   EXPECT_HAS(again.err, "are for files of other formats");
