@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -119,30 +120,27 @@ double product_speed() {
 
 class GptWork {
  public:
-  GptWork(const Options& options, const std::vector<Batch>& batches) : pool_(options.threads), model_(config(options)) {
-    model_.init(1);
-    if (!options.weights.empty()) write_weights(options.weights, model_.params());
-    models::GptTraining training;
-    training.optimizer.beta2 = 0.95;
-    training.precision = options.precision;
-    trainer_ = std::make_unique<models::GptTrainer>(model_, training, pool_);
+  GptWork(const Options& options, const std::vector<Batch>& batches) : pool_(options.threads), trainer_(config(options), training(options, batches), pool_) {
+    if (!options.weights.empty()) write_weights(options.weights, trainer_.params());
     for (const Batch& b : batches) {
-      models::TokenSequences& s = batches_.emplace_back();
-      s.tokens = b.tokens;
-      for (const std::int32_t n : b.lengths) s.offsets.push_back(s.offsets.back() + static_cast<std::uint64_t>(n));
-      s.check(model_.config());
+      models::Examples& data = batches_.emplace_back();
+      data.tokens = b.tokens;
+      for (const std::int32_t n : b.lengths) data.offsets.push_back(data.offsets.back() + static_cast<std::uint64_t>(n));
+      data.check(trainer_.gpt().config());
     }
   }
   std::string answer(const std::string& verb, std::size_t batch, const std::string&) {
-    const models::TokenSequences& data = batches_.at(batch);
-    if (verb == "breakdown") return breakdown(model_, data);
+    const models::Examples& data = batches_.at(batch);
+    if (verb == "breakdown") return breakdown(trainer_.gpt(), data);
     if (verb != "train") throw std::runtime_error("gpt: no verb " + verb);
-    models::GptTrainer::Result result;
-    const std::string times = timed([&] { result = trainer_->step(data); });
+    std::vector<std::uint32_t> all(data.events());
+    std::iota(all.begin(), all.end(), 0u);
+    models::StepResult result;
+    const std::string times = timed([&] { result = trainer_.step(data, all); });
     double pairs = 0;
-    for (std::size_t i = 0; i < data.size(); ++i) pairs += static_cast<double>((data.length(i) + 1) * (data.length(i) + 1));
-    return fmt::format("{{{},\"tokens\":{},\"flops\":{:.6g},\"loss\":{:.7f}}}", times, result.rows,
-                       model_.training_flops(static_cast<double>(result.rows), pairs), result.loss);
+    for (std::size_t i = 0; i < data.events(); ++i) pairs += static_cast<double>((data.length(i) + 1) * (data.length(i) + 1));
+    return fmt::format("{{{},\"tokens\":{},\"flops\":{:.6g},\"loss\":{:.7f}}}", times, result.tokens,
+                       trainer_.gpt().training_flops(static_cast<double>(result.tokens), pairs), result.loss);
   }
 
  private:
@@ -151,10 +149,22 @@ class GptWork {
     c.dim = options.dim;
     return c;
   }
+  static models::TrainerConfig training(const Options& options, const std::vector<Batch>& batches) {
+    models::TrainerConfig c;
+    c.precision = options.precision;
+    c.beta2 = 0.95;
+    c.clip = 0;
+    c.schedule = nn::Schedule::Kind::constant;
+    c.warmup = 0;
+    c.lanes = 4;
+    // Shards of about a thousand rows: enough for a product, few enough for a cache.
+    const double rows = batches.empty() ? 0 : 1 + static_cast<double>(batches[0].tokens.size()) / static_cast<double>(batches[0].lengths.size());
+    c.shard = static_cast<std::uint32_t>(std::max(1.0, std::round(1024 / std::max(1.0, rows))));
+    return c;
+  }
   Pool pool_;
-  models::GptModel<float> model_;
-  std::unique_ptr<models::GptTrainer> trainer_;
-  std::vector<models::TokenSequences> batches_;
+  models::Trainer trainer_;
+  std::vector<models::Examples> batches_;
 };
 
 class EncoderWork {
@@ -172,7 +182,7 @@ class EncoderWork {
         }
         data.offsets.push_back(data.positions.size());
       }
-      data.check(trainer_.model_config());
+      data.check(trainer_.model().config());
     }
   }
   std::string answer(const std::string& verb, std::size_t batch, const std::string& targets) {
