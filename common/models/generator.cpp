@@ -182,7 +182,7 @@ class Generator::Worker {
   const nn::PackedMatrix* head_ = nullptr;
   std::vector<Slot> slots_;  // the first `active_` are at work
   std::size_t active_ = 0;
-  nn::Aligned<float> keys_, values_;                        // (slots, layers, cache)
+  nn::Aligned<float> keys_, values_;                    // (slots, layers, cache)
   nn::Aligned<float> x_, h_, wide_, logits_, scratch_;  // x, h (slots, dim); wide: query | key | value, or the feed-forward part
   std::vector<float> mean_, rstd_;
 };

@@ -74,8 +74,7 @@ void Examples::check(const GptConfig& config, std::uint64_t first) const {
   bl::check(offsets.back() == tokens.size(), "examples: columns of different length");
   bl::check(config.classes == 0 || labels.size() == events(), "examples: the model has classes, the data have not");
   for (std::size_t e = 0; e < events(); ++e) {
-    if (length(e) + 1 > config.positions)
-      fail(Exit::input, "event {} has {} tokens, the model reads at most {}", first + e, length(e), config.positions - 1);
+    if (length(e) + 1 > config.positions) fail(Exit::input, "event {} has {} tokens, the model reads at most {}", first + e, length(e), config.positions - 1);
     for (const std::int32_t token : tokens_of(e))
       if (token < 0 || token >= config.start_id())
         fail(Exit::input, "event {}: token {} is out of the vocabulary of 0 to {}", first + e, token, config.start_id() - 1);

@@ -34,8 +34,7 @@ Examples fingerprint_examples(const GptConfig& config) {
   Examples data;
   for (std::uint64_t e = 0; e < 4; ++e) {
     const std::uint64_t n = std::min<std::uint64_t>(1 + 4 * e, config.positions - 1);
-    for (std::uint64_t i = 0; i < n; ++i)
-      data.tokens.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(config.start_id()), e, i)));
+    for (std::uint64_t i = 0; i < n; ++i) data.tokens.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(config.start_id()), e, i)));
     data.offsets.push_back(data.tokens.size());
     if (config.classes > 0) data.labels.push_back(static_cast<std::int32_t>(rng.below(config.classes, e, n)));
   }

@@ -102,7 +102,7 @@ class Trainer {
   const TrainerConfig& config() const;
   Objective& objective();
   nn::Params<float>& params();
-  Texts settings() const;           // of the model
+  Texts settings() const;            // of the model
   MaskedTokenModel<float>& model();  // of MaskedTokens
   GptModel<float>& gpt();            // of NextTokens
 

@@ -9,6 +9,7 @@
 #include "../golden/golden.hpp"
 #include "allocations.hpp"
 #include "base/error.hpp"
+#include "base/hash.hpp"
 #include "base/rng.hpp"
 #include "models/trainer.hpp"
 
@@ -211,6 +212,108 @@ TEST(GptTraining, an_infinite_weight_stops_with_step_and_parameter) {
   }
   weight = good;
   EXPECT_TRUE(std::ranges::equal(params.values(), before));
+}
+
+// Of everything that is saved, the fingerprint aside.
+std::uint64_t digest(const State& state) {
+  std::uint64_t h = 0;
+  for (const NamedArray& a : state.arrays)
+    h = std::visit([&](const auto& v) { return hash64(v.data(), v.size() * sizeof v[0], h ^ hash64(a.name)); }, a.values);
+  for (const auto& [key, value] : state.texts) h = hash64(key + "=" + value, h);
+  return h;
+}
+
+// Sequences whose step tells their class: token i is (first + (1 + 2 c) i) mod 38.
+Examples make_classes(std::size_t count, std::uint64_t seed) {
+  const Rng rng(seed, "classes");
+  Examples data;
+  for (std::size_t s = 0; s < count; ++s) {
+    const std::size_t n = 3 + rng.below(10, s, 0), first = rng.below(38, s, 1), c = rng.below(2, s, 2);
+    for (std::size_t i = 0; i < n; ++i) data.tokens.push_back(static_cast<std::int32_t>((first + (1 + 2 * c) * i) % 38));
+    data.offsets.push_back(data.tokens.size());
+    data.labels.push_back(static_cast<std::int32_t>(c));
+  }
+  return data;
+}
+
+TrainerConfig epochs_of_training() {
+  TrainerConfig c;
+  c.epochs = 3;
+  c.batch = 64;
+  c.shard = 8;
+  c.warmup = 5;
+  c.rate = 1e-2;
+  c.ema = 0.9;
+  c.validation = 0.2;
+  c.seed = 11;
+  return c;
+}
+
+TEST(GptTraining, resume_gives_the_bits_of_a_run_without_interruption) {
+  const Examples data = make_classes(400, 2);
+  GptConfig model = small_config();
+  model.dropout = 0.1;
+  model.classes = 2;
+  Pool one(1), two(2);
+  Trainer whole(model, epochs_of_training(), two);
+  whole.attach(data);
+  while (whole.advance()) {
+  }
+  EXPECT_EQ(whole.steps(), whole.planned_steps());
+  for (const int stop : {1, 6}) {
+    Trainer before(model, epochs_of_training(), one);
+    before.attach(data);
+    for (int i = 0; i < stop; ++i) before.advance();
+    const State state = before.state();
+    Trainer after(state, two);
+    EXPECT_EQ(after.objective().kind(), "next-token");
+    EXPECT_EQ(after.gpt().config(), model);
+    EXPECT_EQ(digest(after.state()), digest(state));
+    after.attach(data);
+    while (after.advance()) {
+    }
+    EXPECT_EQ(digest(after.state()), digest(whole.state())) << "stopped after " << stop;
+  }
+  State other = whole.state();
+  other.texts["model/objective"] = "next-jet";
+  try {
+    const Trainer refused(other, one);
+    FAIL() << "an unknown objective was accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Exit::input);
+    EXPECT_NE(std::string(e.what()).find("'next-jet'"), std::string::npos) << e.what();
+  }
+}
+
+TEST(GptTraining, the_class_is_learned_and_the_model_comes_back) {
+  const Examples data = make_classes(600, 3);
+  Pool pool(2);
+  double reached[2];
+  for (const std::uint32_t classes : {0u, 2u}) {
+    GptConfig model = small_config();
+    model.classes = classes;
+    TrainerConfig config = epochs_of_training();
+    config.epochs = 40;
+    Trainer trainer(model, config, pool);
+    trainer.attach(data);
+    while (trainer.advance()) {
+    }
+    reached[classes / 2] = trainer.best_validation();
+    State state = trainer.state();
+    const auto loaded = load_gpt(state);
+    EXPECT_EQ(loaded->config(), model);
+    EXPECT_TRUE(std::ranges::equal(loaded->params().of(loaded->parts().head_bias), std::get<std::vector<float>>(state.find("weights/head/bias")->values)));
+    for (NamedArray& a : state.arrays)
+      if (a.name == "weights/head/weight") std::get<std::vector<float>>(a.values)[0] += 30;
+    try {
+      load_gpt(state);
+      ADD_FAILURE() << "a changed weight was not noticed";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), Exit::input);
+      EXPECT_NE(std::string(e.what()).find("fingerprint"), std::string::npos) << e.what();
+    }
+  }
+  EXPECT_LT(reached[1], reached[0] - 0.02) << "without the class the second token cannot be known";
 }
 
 TEST(Gpt, refuses_what_does_not_fit) {
