@@ -7,13 +7,11 @@
 
 #include "base/error.hpp"
 #include "models/state.hpp"
-#include "nn/ops/attention.hpp"
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/embedding.hpp"
 #include "nn/ops/linear.hpp"
 #include "nn/ops/loss.hpp"
 #include "nn/ops/norm.hpp"
-#include "nn/ops/rows.hpp"
 
 namespace bl::models {
 namespace {
@@ -126,34 +124,17 @@ void MaskedInput::add_one(const EncoderConfig& config, const Examples& data, std
 template <class T>
 MaskedTokenModel<T>::MaskedTokenModel(const EncoderConfig& config) : config_(config) {
   config_.validate();
-  const std::size_t dim = config.dim, hidden = dim * config.feed_forward;
+  const std::size_t dim = config.dim;
   token_ = params_.add("encoder/token", config.vocabulary, dim, Group::embedding);
   position_ = params_.add("encoder/position", config.positions, dim, Group::embedding);
   if (config.types > 0) type_ = params_.add("encoder/type", config.types + 1, dim, Group::embedding);
-  for (std::uint32_t l = 0; l < config.layers; ++l) {
-    const std::string at = fmt::format("encoder/{}/", l);
-    Layer y;
-    y.norm1_weight = params_.add(at + "norm1/weight", 1, dim, Group::norm);
-    y.norm1_bias = params_.add(at + "norm1/bias", 1, dim, Group::norm);
-    y.qkv_weight = params_.add(at + "qkv/weight", 3 * dim, dim, Group::weight);
-    y.qkv_bias = params_.add(at + "qkv/bias", 1, 3 * dim, Group::bias);
-    y.out_weight = params_.add(at + "out/weight", dim, dim, Group::weight);
-    y.out_bias = params_.add(at + "out/bias", 1, dim, Group::bias);
-    y.norm2_weight = params_.add(at + "norm2/weight", 1, dim, Group::norm);
-    y.norm2_bias = params_.add(at + "norm2/bias", 1, dim, Group::norm);
-    y.up_weight = params_.add(at + "up/weight", hidden, dim, Group::weight);
-    y.up_bias = params_.add(at + "up/bias", 1, hidden, Group::bias);
-    y.down_weight = params_.add(at + "down/weight", dim, hidden, Group::weight);
-    y.down_bias = params_.add(at + "down/bias", 1, dim, Group::bias);
-    layers_.push_back(y);
-  }
+  for (std::uint32_t l = 0; l < config.layers; ++l) blocks_.push_back(add_block(params_, fmt::format("encoder/{}/", l), config.block()));
   norm_weight_ = params_.add("encoder/norm/weight", 1, dim, Group::norm);
   norm_bias_ = params_.add("encoder/norm/bias", 1, dim, Group::norm);
   head_weight_ = params_.add("head/weight", config.vocabulary, dim, Group::weight);
   head_bias_ = params_.add("head/bias", 1, config.vocabulary, Group::bias);
   params_.allocate();
-  for (const nn::ParamInfo& p : params_.list())
-    if (p.name.ends_with("norm/weight") || p.name.ends_with("norm1/weight") || p.name.ends_with("norm2/weight")) params_.fill(p.at, T{1});
+  init_norms(params_);
 }
 
 template <class T>
@@ -164,11 +145,11 @@ void MaskedTokenModel<T>::init(std::uint64_t seed) {
   if (config_.types > 0) params_.init_normal(type_, seed, 0.1);
   // The branches of all layers add up in one stream: their last matrices start smaller (Radford et al. 2019, GPT-2).
   const double branch = 1 / std::sqrt(2.0 * config_.layers);
-  for (const Layer& l : layers_) {
-    params_.init_normal(l.qkv_weight, seed, std::sqrt(0.4 / dim));
-    params_.init_normal(l.out_weight, seed, branch * std::sqrt(0.4 / dim));
-    params_.init_normal(l.up_weight, seed, std::sqrt(0.4 / dim));
-    params_.init_normal(l.down_weight, seed, branch * std::sqrt(0.4 / (dim * config_.feed_forward)));
+  for (const Block& b : blocks_) {
+    params_.init_normal(b.qkv_weight, seed, std::sqrt(0.4 / dim));
+    params_.init_normal(b.out_weight, seed, branch * std::sqrt(0.4 / dim));
+    params_.init_normal(b.up_weight, seed, std::sqrt(0.4 / dim));
+    params_.init_normal(b.down_weight, seed, branch * std::sqrt(0.4 / (dim * config_.feed_forward)));
   }
   params_.init_normal(head_weight_, seed, 0.02);
 }
@@ -180,24 +161,8 @@ nn::Var<T> MaskedTokenModel<T>::encode(nn::Tape<T>& tape, const MaskedInput& inp
   if (config_.types > 0) lookups[2] = {tape.param(type_), input.types.data()};
   Var<T> x = nn::embedding<T>(tape, input.tokens.size(), std::span<const nn::Lookup<T>>(lookups.data(), config_.types > 0 ? 3 : 2));
   x = nn::dropout(tape, x, config_.dropout);
-  // x + dropout(W h + b); without dropout in one op.
-  const auto branch = [&](Var<T> h, const nn::Param& weight, const nn::Param& bias) {
-    if (config_.dropout == 0 || !tape.training()) return nn::linear(tape, h, tape.param(weight), tape.param(bias), Activation::none, x);
-    return nn::add(tape, x, nn::dropout(tape, nn::linear(tape, h, tape.param(weight), tape.param(bias)), config_.dropout));
-  };
-  for (const Layer& l : layers_) {
-    Var<T> h = nn::layer_norm(tape, x, tape.param(l.norm1_weight), tape.param(l.norm1_bias));
-    h = nn::linear(tape, h, tape.param(l.qkv_weight), tape.param(l.qkv_bias));
-    h = nn::attention(tape, h, std::span<const std::int32_t>(input.offsets), std::size_t{config_.heads}, false);
-    if (&l == &layers_.back() && !rows.empty()) {
-      h = nn::gather_rows(tape, h, rows);
-      x = nn::gather_rows(tape, x, rows);
-    }
-    x = branch(h, l.out_weight, l.out_bias);
-    h = nn::layer_norm(tape, x, tape.param(l.norm2_weight), tape.param(l.norm2_bias));
-    h = nn::linear(tape, h, tape.param(l.up_weight), tape.param(l.up_bias), config_.activation);
-    x = branch(h, l.down_weight, l.down_bias);
-  }
+  // Only what is asked for goes through the last block as a whole.
+  for (const Block& b : blocks_) x = transform<T>(tape, x, b, config_.block(), input.offsets, &b == &blocks_.back() ? rows : std::span<const std::int32_t>{});
   return nn::layer_norm(tape, x, tape.param(norm_weight_), tape.param(norm_bias_));
 }
 

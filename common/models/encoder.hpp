@@ -16,6 +16,7 @@
 
 #include "base/pool.hpp"
 #include "models/examples.hpp"
+#include "models/transformer.hpp"
 #include "nn/arena.hpp"
 #include "nn/kernels.hpp"
 #include "nn/packed.hpp"
@@ -34,6 +35,7 @@ struct EncoderConfig {
   double dropout = 0.0;            // after the embedding, the attention and the feed-forward part
   nn::Activation activation = nn::Activation::gelu;
 
+  BlockConfig block() const { return {dim, heads, feed_forward, activation, dropout, false}; }
   void validate() const;  // throws Exit::usage naming the setting
   std::map<std::string, std::string> to_map() const;
   static EncoderConfig from_map(const std::map<std::string, std::string>& map);  // throws Exit::input naming what is missing
@@ -77,14 +79,10 @@ class MaskedTokenModel {
   double training_flops(double tokens, double pairs, double targets) const;
 
  private:
-  struct Layer {
-    nn::Param norm1_weight, norm1_bias, qkv_weight, qkv_bias, out_weight, out_bias;
-    nn::Param norm2_weight, norm2_bias, up_weight, up_bias, down_weight, down_bias;
-  };
   EncoderConfig config_;
   nn::Params<T> params_;
   nn::Param token_, position_, type_, norm_weight_, norm_bias_, head_weight_, head_bias_;
-  std::vector<Layer> layers_;
+  std::vector<Block> blocks_;
 };
 
 // Scores events with a model that stays as it is: its weights are laid out once, memory is kept from call to call. A value

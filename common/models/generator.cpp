@@ -34,7 +34,7 @@ class Generator::Worker {
       check(m != nullptr, "generation: a matrix is not laid out");
       return m;
     };
-    for (const auto& l : model.parts().layers) matrices_.push_back({matrix(l.qkv_weight), matrix(l.out_weight), matrix(l.up_weight), matrix(l.down_weight)});
+    for (const Block& l : model.parts().blocks) matrices_.push_back({matrix(l.qkv_weight), matrix(l.out_weight), matrix(l.up_weight), matrix(l.down_weight)});
     head_ = matrix(model.parts().head_weight);
     scratch_ = nn::Aligned<float>(std::max(cache_.padded(), std::size_t{c.positions}));
   }
@@ -128,7 +128,7 @@ class Generator::Worker {
       if (c.classes > 0) kernels_.add(dim, x, row_of(parts.class_of, static_cast<std::size_t>(s.beginning.label)).data(), x);
     }
     for (std::size_t l = 0; l < c.layers; ++l) {
-      const auto& p = parts.layers[l];
+      const Block& p = parts.blocks[l];
       const Matrices& m = matrices_[l];
       norm(rows, p.norm1_weight, p.norm1_bias);
       m.qkv->forward(rows, h_.data(), wide_.data());

@@ -7,17 +7,14 @@
 
 #include "base/error.hpp"
 #include "models/state.hpp"
-#include "nn/ops/attention.hpp"
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/embedding.hpp"
-#include "nn/ops/linear.hpp"
 #include "nn/ops/loss.hpp"
 #include "nn/ops/norm.hpp"
 
 namespace bl::models {
 namespace {
 
-using nn::Activation;
 using nn::Group;
 
 }  // namespace
@@ -104,34 +101,17 @@ void NextTokenInput::add(const GptConfig& config, std::span<const std::int32_t> 
 template <class T>
 GptModel<T>::GptModel(const GptConfig& config) : config_(config) {
   config_.validate();
-  const std::size_t dim = config.dim, inner = dim * config.feed_forward;
+  const std::size_t dim = config.dim;
   parts_.token = params_.add("gpt/token", config.vocabulary, dim, Group::embedding);
   parts_.position = params_.add("gpt/position", config.positions, dim, Group::embedding);
   if (config.classes > 0) parts_.class_of = params_.add("gpt/class", config.classes, dim, Group::embedding);
-  for (std::uint32_t l = 0; l < config.layers; ++l) {
-    const std::string at = fmt::format("gpt/{}/", l);
-    Layer y;
-    y.norm1_weight = params_.add(at + "norm1/weight", 1, dim, Group::norm);
-    y.norm1_bias = params_.add(at + "norm1/bias", 1, dim, Group::norm);
-    y.qkv_weight = params_.add(at + "qkv/weight", 3 * dim, dim, Group::weight);
-    y.qkv_bias = params_.add(at + "qkv/bias", 1, 3 * dim, Group::bias);
-    y.out_weight = params_.add(at + "out/weight", dim, dim, Group::weight);
-    y.out_bias = params_.add(at + "out/bias", 1, dim, Group::bias);
-    y.norm2_weight = params_.add(at + "norm2/weight", 1, dim, Group::norm);
-    y.norm2_bias = params_.add(at + "norm2/bias", 1, dim, Group::norm);
-    y.up_weight = params_.add(at + "up/weight", inner, dim, Group::weight);
-    y.up_bias = params_.add(at + "up/bias", 1, inner, Group::bias);
-    y.down_weight = params_.add(at + "down/weight", dim, inner, Group::weight);
-    y.down_bias = params_.add(at + "down/bias", 1, dim, Group::bias);
-    parts_.layers.push_back(y);
-  }
+  for (std::uint32_t l = 0; l < config.layers; ++l) parts_.blocks.push_back(add_block(params_, fmt::format("gpt/{}/", l), config.block()));
   parts_.norm_weight = params_.add("gpt/norm/weight", 1, dim, Group::norm);
   parts_.norm_bias = params_.add("gpt/norm/bias", 1, dim, Group::norm);
   parts_.head_weight = params_.add("head/weight", config.vocabulary, dim, Group::weight);
   parts_.head_bias = params_.add("head/bias", 1, config.vocabulary, Group::bias);
   params_.allocate();
-  for (const nn::ParamInfo& p : params_.list())
-    if (p.group == Group::norm && p.name.ends_with("/weight")) params_.fill(p.at, T{1});
+  init_norms(params_);
 }
 
 template <class T>
@@ -141,11 +121,11 @@ void GptModel<T>::init(std::uint64_t seed) {
   const double branch = deviation / std::sqrt(2.0 * config_.layers);
   for (const nn::Param& p : {parts_.token, parts_.position, parts_.head_weight}) params_.init_normal(p, seed, deviation);
   if (config_.classes > 0) params_.init_normal(parts_.class_of, seed, deviation);
-  for (const Layer& l : parts_.layers) {
-    params_.init_normal(l.qkv_weight, seed, deviation);
-    params_.init_normal(l.up_weight, seed, deviation);
-    params_.init_normal(l.out_weight, seed, branch);
-    params_.init_normal(l.down_weight, seed, branch);
+  for (const Block& b : parts_.blocks) {
+    params_.init_normal(b.qkv_weight, seed, deviation);
+    params_.init_normal(b.up_weight, seed, deviation);
+    params_.init_normal(b.out_weight, seed, branch);
+    params_.init_normal(b.down_weight, seed, branch);
   }
 }
 
@@ -156,20 +136,7 @@ nn::Var<T> GptModel<T>::hidden(nn::Tape<T>& tape, const NextTokenInput& input) c
   if (config_.classes > 0) lookups[2] = {tape.param(parts_.class_of), input.classes.data()};
   Var<T> x = nn::embedding<T>(tape, input.tokens.size(), std::span<const nn::Lookup<T>>(lookups.data(), config_.classes > 0 ? 3 : 2));
   x = nn::dropout(tape, x, config_.dropout);
-  // x + dropout(W h + b); without dropout in one op.
-  const auto branch = [&](Var<T> h, const nn::Param& weight, const nn::Param& bias) {
-    if (config_.dropout == 0 || !tape.training()) return nn::linear(tape, h, tape.param(weight), tape.param(bias), Activation::none, x);
-    return nn::add(tape, x, nn::dropout(tape, nn::linear(tape, h, tape.param(weight), tape.param(bias)), config_.dropout));
-  };
-  for (const Layer& l : parts_.layers) {
-    Var<T> h = nn::layer_norm(tape, x, tape.param(l.norm1_weight), tape.param(l.norm1_bias));
-    h = nn::linear(tape, h, tape.param(l.qkv_weight), tape.param(l.qkv_bias));
-    h = nn::attention(tape, h, std::span<const std::int32_t>(input.offsets), std::size_t{config_.heads}, true);
-    x = branch(h, l.out_weight, l.out_bias);
-    h = nn::layer_norm(tape, x, tape.param(l.norm2_weight), tape.param(l.norm2_bias));
-    h = nn::linear(tape, h, tape.param(l.up_weight), tape.param(l.up_bias), config_.activation);
-    x = branch(h, l.down_weight, l.down_bias);
-  }
+  for (const Block& b : parts_.blocks) x = transform<T>(tape, x, b, config_.block(), input.offsets);
   return nn::layer_norm(tape, x, tape.param(parts_.norm_weight), tape.param(parts_.norm_bias));
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "models/examples.hpp"
+#include "models/transformer.hpp"
 #include "nn/kernels.hpp"
 #include "nn/packed.hpp"
 #include "nn/params.hpp"
@@ -31,6 +32,7 @@ struct GptConfig {
   double dropout = 0.0;            // after the embedding, the attention and the feed-forward part
   nn::Activation activation = nn::Activation::gelu;
 
+  BlockConfig block() const { return {dim, heads, feed_forward, activation, dropout, true}; }
   std::int32_t start_id() const { return static_cast<std::int32_t>(vocabulary) - 2; }
   std::int32_t stop_id() const { return static_cast<std::int32_t>(vocabulary) - 1; }
   void validate() const;  // throws Exit::usage naming the setting
@@ -70,13 +72,9 @@ class GptModel {
   double training_flops(double rows, double pairs) const;
 
   // The parameters by their part in the forward pass, for those who make the pass in another way (generation).
-  struct Layer {
-    nn::Param norm1_weight, norm1_bias, qkv_weight, qkv_bias, out_weight, out_bias;
-    nn::Param norm2_weight, norm2_bias, up_weight, up_bias, down_weight, down_bias;
-  };
   struct Parts {
     nn::Param token, position, class_of, norm_weight, norm_bias, head_weight, head_bias;
-    std::vector<Layer> layers;
+    std::vector<Block> blocks;
   };
   const Parts& parts() const { return parts_; }
 
