@@ -11,6 +11,8 @@
 //   score B       log-probability of the hidden token of each event of batch B (encoder)
 //   latency B     the same event by event; microseconds of each
 //   breakdown B   where the time of a step goes (gpt, one thread)
+//   generate N    N sequences of 128 tokens, all at once (gpt; start and stop are not drawn)
+//   greedy N      the most probable 128 tokens, N times one after the other; mean log p and the sum of the ids
 //   peak          GFLOP/s of the FMA peak (f32)
 //   product       GFLOP/s of one square product of 2048 (f32): what the library of matrix products makes of that peak
 //   memory        bytes: largest resident set so far, and at the start
@@ -24,6 +26,7 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -32,8 +35,9 @@
 #include <string>
 #include <vector>
 
+#include "base/rng.hpp"
 #include "breakdown.hpp"
-#include "models/gpt.hpp"
+#include "models/generator.hpp"
 #include "models/trainer.hpp"
 #include "nn/gemm.hpp"
 #include "nn/kernels.hpp"
@@ -130,6 +134,7 @@ class GptWork {
     }
   }
   std::string answer(const std::string& verb, std::size_t batch, const std::string&) {
+    if (verb == "generate" || verb == "greedy") return generate(batch, verb == "greedy");
     const models::Examples& data = batches_.at(batch);
     if (verb == "breakdown") return breakdown(trainer_.gpt(), data);
     if (verb != "train") throw std::runtime_error("gpt: no verb " + verb);
@@ -162,9 +167,32 @@ class GptWork {
     c.shard = static_cast<std::uint32_t>(std::max(1.0, std::round(1024 / std::max(1.0, rows))));
     return c;
   }
+  std::string generate(std::size_t sequences, bool greedy) {
+    models::GeneratorConfig c;
+    c.batch = greedy ? 1 : static_cast<std::uint32_t>(sequences);
+    c.never = {trainer_.gpt().config().stop_id()};
+    c.sampling.top_k = greedy ? 1 : 0;
+    c.keep_log_probability = greedy;
+    auto& generator = generators_[greedy ? 0 : sequences];
+    if (!generator) {
+      generator = std::make_unique<models::Generator>(trainer_.gpt(), c, Rng(1, "bl-generate"), pool_);
+      generator->generate(0, sequences);  // takes its memory
+    }
+    std::vector<models::Sequence> made;
+    const std::string times = timed([&] { made = generator->generate(0, sequences); });
+    double tokens = 0, sum = 0, logp = 0;
+    for (const models::Sequence& s : made) {
+      tokens += static_cast<double>(s.tokens.size());
+      for (const std::int32_t t : s.tokens) sum += t;
+      for (const float l : s.log_probability) logp += static_cast<double>(l);
+    }
+    return fmt::format("{{{},\"tokens\":{},\"ids\":{},\"logp\":{:.7f}}}", times, tokens, sum, logp / tokens);
+  }
+
   Pool pool_;
   models::Trainer trainer_;
   std::vector<models::Examples> batches_;
+  std::map<std::size_t, std::unique_ptr<models::Generator>> generators_;  // by sequences at once; 0: greedy
 };
 
 class EncoderWork {
