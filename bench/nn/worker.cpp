@@ -12,6 +12,7 @@
 //   latency B     the same event by event; microseconds of each
 //   breakdown B   where the time of a step goes (gpt, one thread)
 //   generate N    N sequences of 128 tokens, all at once (gpt; start and stop are not drawn)
+//   jets N        8 N sequences (at least 64) that stop, after 48 tokens or so, N at once (gpt)
 //   greedy N      the most probable 128 tokens, N times one after the other; mean log p and the sum of the ids
 //   peak          GFLOP/s of the FMA peak (f32)
 //   product       GFLOP/s of one square product of 2048 (f32): what the library of matrix products makes of that peak
@@ -134,7 +135,7 @@ class GptWork {
     }
   }
   std::string answer(const std::string& verb, std::size_t batch, const std::string&) {
-    if (verb == "generate" || verb == "greedy") return generate(batch, verb == "greedy");
+    if (verb == "generate" || verb == "greedy" || verb == "jets") return generate(verb, batch);
     const models::Examples& data = batches_.at(batch);
     if (verb == "breakdown") return breakdown(trainer_.gpt(), data);
     if (verb != "train") throw std::runtime_error("gpt: no verb " + verb);
@@ -167,16 +168,24 @@ class GptWork {
     c.shard = static_cast<std::uint32_t>(std::max(1.0, std::round(1024 / std::max(1.0, rows))));
     return c;
   }
-  std::string generate(std::size_t sequences, bool greedy) {
+  std::string generate(const std::string& verb, std::size_t at_once) {
+    const bool greedy = verb == "greedy", jets = verb == "jets";
+    const std::size_t sequences = jets ? std::max<std::size_t>(64, 8 * at_once) : at_once;
     models::GeneratorConfig c;
-    c.batch = greedy ? 1 : static_cast<std::uint32_t>(sequences);
-    c.never = {trainer_.gpt().config().stop_id()};
+    c.batch = greedy ? 1 : static_cast<std::uint32_t>(at_once);
+    if (!jets) c.never = {trainer_.gpt().config().stop_id()};
     c.sampling.top_k = greedy ? 1 : 0;
     c.keep_log_probability = greedy;
-    auto& generator = generators_[greedy ? 0 : sequences];
+    if (jets && !stopping_) {
+      stopping_ = std::make_unique<models::GptModel<float>>(trainer_.gpt().config());
+      std::ranges::copy(trainer_.params().values(), stopping_->params().values().begin());
+      const nn::Param& bias = stopping_->parts().head_bias;
+      stopping_->params().of(bias)[bias.width - 1] = std::log(static_cast<float>(bias.width) / 48);  // all others are about as probable
+    }
+    auto& generator = generators_[verb + std::to_string(at_once)];
     if (!generator) {
-      generator = std::make_unique<models::Generator>(trainer_.gpt(), c, Rng(1, "bl-generate"), pool_);
-      generator->generate(0, sequences);  // takes its memory
+      generator = std::make_unique<models::Generator>(jets ? *stopping_ : trainer_.gpt(), c, Rng(1, "bl-generate"), pool_);
+      generator->generate(0, at_once);  // takes its memory
     }
     std::vector<models::Sequence> made;
     const std::string times = timed([&] { made = generator->generate(0, sequences); });
@@ -186,13 +195,14 @@ class GptWork {
       for (const std::int32_t t : s.tokens) sum += t;
       for (const float l : s.log_probability) logp += static_cast<double>(l);
     }
-    return fmt::format("{{{},\"tokens\":{},\"ids\":{},\"logp\":{:.7f}}}", times, tokens, sum, logp / tokens);
+    return fmt::format("{{{},\"sequences\":{},\"tokens\":{},\"ids\":{},\"logp\":{:.7f}}}", times, made.size(), tokens, sum, logp / tokens);
   }
 
   Pool pool_;
   models::Trainer trainer_;
   std::vector<models::Examples> batches_;
-  std::map<std::size_t, std::unique_ptr<models::Generator>> generators_;  // by sequences at once; 0: greedy
+  std::unique_ptr<models::GptModel<float>> stopping_;  // the same, and it stops
+  std::map<std::string, std::unique_ptr<models::Generator>> generators_;
 };
 
 class EncoderWork {

@@ -28,7 +28,6 @@ class Generator::Worker {
         rng_(rng),
         sampler_(config.sampling, model.config().vocabulary, config.never, model.config().stop_id()),
         cache_{model.config().heads, model.config().dim / model.config().heads, model.config().positions} {
-    const GptConfig& c = model.config();
     const auto matrix = [&](const nn::Param& p) {
       const nn::PackedMatrix* m = packed.find(p.offset);
       check(m != nullptr, "generation: a matrix is not laid out");
@@ -36,7 +35,7 @@ class Generator::Worker {
     };
     for (const Block& l : model.parts().blocks) matrices_.push_back({matrix(l.qkv_weight), matrix(l.out_weight), matrix(l.up_weight), matrix(l.down_weight)});
     head_ = matrix(model.parts().head_weight);
-    scratch_ = nn::Aligned<float>(std::max(cache_.padded(), std::size_t{c.positions}));
+    scratch_ = nn::Aligned<float>(cache_.scratch());
   }
 
   // Works on sequences from `next` until there are none; results go to where their number says.

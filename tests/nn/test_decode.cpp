@@ -18,7 +18,7 @@ TEST(Decode, attention_over_the_cache_is_the_sum_it_says) {
     const CacheShape shape{heads, hd, positions};
     const std::size_t dim = heads * hd;
     const Rng rng(heads * 100 + hd, "cache");
-    Aligned<float> keys(shape.floats()), values(shape.floats()), scratch(shape.padded());
+    Aligned<float> keys(shape.floats()), values(shape.floats()), scratch(shape.scratch());
     for (int pass = 0; pass < 2; ++pass) {  // the second over what the first left behind
       std::vector<std::vector<float>> rows;
       for (std::size_t n = 1; n <= positions; ++n) {

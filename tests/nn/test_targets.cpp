@@ -51,7 +51,7 @@ int dump(const char* target) {
   };
   const Rng rng(3, "decode");
   const CacheShape shape{2, 18, 21};
-  Aligned<float> keys(shape.floats()), values(shape.floats()), scratch(shape.padded()), qkv(3 * 36), attended(21 * 36), weights(90), sums(2);
+  Aligned<float> keys(shape.floats()), values(shape.floats()), scratch(shape.scratch()), qkv(3 * 36), attended(21 * 36), weights(90), sums(2);
   for (std::size_t n = 1; n <= 21; ++n) {
     for (std::size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(rng.normal(n, i));
     attend_cached(shape, n, qkv.data(), keys.data(), values.data(), attended.data() + (n - 1) * 36, scratch.data());
