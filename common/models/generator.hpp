@@ -22,7 +22,7 @@ namespace bl::models {
 struct GeneratorConfig {
   Sampling sampling;
   std::uint32_t max_length = 0;  // tokens of a sequence without start and stop, those of its prompt counted; 0: all that the model reads
-  std::uint32_t batch = 64;      // sequences that a thread works on at once
+  std::uint32_t batch = 28;      // sequences that a thread works on at once
   bool keep_log_probability = false;
   std::vector<std::int32_t> never;  // ids that are not drawn; start never is
   // Throws Exit::usage naming the setting.

@@ -18,9 +18,11 @@ constexpr std::size_t block = 16;  // tokens of a block of keys
 using Tag = hn::CappedTag<float, block>;
 using Vec = hn::Vec<Tag>;
 
-// Memory that is read soon: the processor's own prefetching stops at every page.
-HWY_INLINE void fetch(const float* from, std::size_t floats) {
-  for (std::size_t i = 0; i < floats; i += 16) __builtin_prefetch(from + i);
+// Memory that is read soon: the processor's own prefetching stops at every page. `ahead` floats lie between what is fetched
+// and what is worked on; nothing is fetched behind the end.
+constexpr std::size_t ahead = 4096;
+HWY_INLINE void fetch(const float* from, std::size_t floats, const float* end) {
+  for (const float* const to = std::min(from + floats, end); from < to; from += 16) __builtin_prefetch(from);
 }
 
 // y (V vectors) += Σ_j p[j] · values[j], rows `stride` apart. Four sums at once: one alone would wait for each addition.
@@ -58,9 +60,11 @@ void attend(const CacheShape& shape, std::size_t n, const float* qkv, float* key
   }
 
   const float* from = keys;
+  const float *const keys_end = keys + blocks * heads * part, *const values_end = values + blocks * heads * part;
+  fetch(keys, ahead, keys_end);
   for (std::size_t b = 0; b < blocks; ++b)
     for (std::size_t h = 0; h < heads; ++h, from += part) {
-      fetch(from + 2 * part, part);
+      fetch(from + ahead, part, keys_end);
       const float* q = qkv + h * hd;
       for (std::size_t l = 0; l < block; l += lanes) {
         const float* k = from + l;
@@ -80,7 +84,7 @@ void attend(const CacheShape& shape, std::size_t n, const float* qkv, float* key
       }
     }
 
-  fetch(values, 2 * part);
+  fetch(values, ahead, values_end);
   for (std::size_t h = 0; h < heads; ++h) {
     float* const weights = p + h * padded;
     Vec best = hn::LoadU(d, weights), total = hn::Zero(d);
@@ -99,7 +103,7 @@ void attend(const CacheShape& shape, std::size_t n, const float* qkv, float* key
   from = values;
   for (std::size_t b = 0; b < blocks; ++b)
     for (std::size_t h = 0; h < heads; ++h, from += part) {
-      fetch(from + 2 * part, part);
+      fetch(from + ahead, part, values_end);
       const std::size_t count = std::min(block, n - b * block);
       const float* const weights = p + h * padded + b * block;
       float* const to = out + h * hd;

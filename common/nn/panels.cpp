@@ -25,7 +25,7 @@ constexpr std::size_t panel = 32;  // columns
 // so far apart that they do not fall on the same cache lines, as those of a matrix with 1,024 columns would.
 constexpr std::size_t block_k = 256, distance = block_k + 16;
 constexpr std::size_t ahead = 128 * panel;  // floats of B that are fetched before they are needed: 16 KiB
-constexpr std::size_t block_n = 512;  // columns whose panels stay in the L2 cache (512 KiB)
+constexpr std::size_t block_n = 512;        // columns whose panels stay in the L2 cache (512 KiB)
 
 using Tag = hn::CappedTag<float, panel / 2>;
 constexpr std::size_t lanes = hn::MaxLanes(Tag());

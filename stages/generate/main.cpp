@@ -15,7 +15,7 @@ using namespace bl;
 struct Options {
   std::string model, prompts;
   std::vector<std::string> prompt, classes;
-  std::uint64_t n = 1000, top_k = 0, max_length = 0, batch = 64, prompt_tokens = 0;
+  std::uint64_t n = 1000, top_k = 0, max_length = 0, batch = 28, prompt_tokens = 0;
   double temperature = 1, top_p = 1, stop_threshold = 0;
 };
 
