@@ -6,6 +6,7 @@
 #include "base/log.hpp"
 #include "generate/generate.hpp"
 #include "models/codebook.hpp"
+#include "schema/schema.hpp"
 #include "stage/program.hpp"
 
 namespace {
@@ -32,7 +33,10 @@ models::GeneratorConfig generator_config(const Options& o, const generate::Model
 generate::Prompts prompts_of(stage::Context& context, const Options& o, const generate::Model& model, std::size_t longest) {
   if (o.prompts.empty()) return o.prompt.empty() ? generate::Prompts() : generate::prompt_of(o.prompt, model, longest);
   generate::Prompts prompts;
-  const auto reader = context.open_reader(o.prompts, {"tokens/1"});
+  std::vector<std::string> schemas;  // tokens of any version
+  for (const auto* schema : schema::all())
+    if (schema->name == "tokens") schemas.push_back(schema->id());
+  const auto reader = context.open_reader(o.prompts, schemas);
   models::same_codebook(model.path, models::codebook_of(model.tokenizer), reader->hello().meta, reader->where());
   while (const auto batch = reader->next()) {
     context.stop_if_asked();
@@ -108,7 +112,7 @@ int main(int argc, char** argv) {
   program.option("--max-length", o.max_length, "Cut an event that has so many tokens; 0: as many as the model reads").range(0, 1 << 20);
   program.option("--class", o.classes, "Classes by name, for a model trained with --classes; of several they take turns");
   program.option("--prompt", o.prompt, "Tokens that every event begins with, e.g. 812,40,7");
-  program.option("--prompts", o.prompts, "Events of tokens/1 to complete: event i begins as event i of this file, which is begun anew at its end").input_file();
+  program.option("--prompts", o.prompts, "Events of tokens to complete: event i begins as event i of this file, which is begun anew at its end").input_file();
   program.option("--prompt-tokens", o.prompt_tokens, "Take only the first so many tokens of each event of --prompts; 0: all").range(0, 65535);
   program.option("--batch", o.batch, "Events that a thread works on at once; changes the speed and the memory, not the result").range(1, 65536).no_effect();
   program.example("bl-generate --model gpt.h5 --n 10000 --seed 3 | bl-tokenize --with tok.h5 --decode --out generated.bl", "ten thousand jets");

@@ -26,7 +26,7 @@ std::string_view name_of(Objective objective) { return objective == Objective::n
 
 TokenFacts token_facts(const wire::Hello& hello, const std::string& where, Objective objective) {
   if (objective == Objective::next_token && !hello.schema.starts_with("tokens/"))
-    fail(Exit::input, "'{}' holds {}, and the objective next-token learns from tokens/1: leave bl-mask out", where, hello.schema);
+    fail(Exit::input, "'{}' holds {}, and the objective next-token learns from tokens that bl-tokenize wrote: leave bl-mask out", where, hello.schema);
   const auto it = hello.meta.find("tokenizer");
   if (it == hello.meta.end() || !it->is_object()) fail(Exit::input, "'{}': the metadata of the tokens name no tokenizer; write them with bl-tokenize", where);
   TokenFacts facts;

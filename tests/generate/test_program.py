@@ -173,23 +173,23 @@ class Generate(unittest.TestCase):
             self.assertEqual(list(self.folder.glob("refused.h5*")), [])
 
         self.call("bl-mask", "--in", "tokens.bl", "--out", "hidden.bl")
-        refuses(3, "the objective next-token learns from tokens/1", *TRAIN, "--in", "hidden.bl")
+        refuses(3, "the objective next-token learns from tokens", *TRAIN, "--in", "hidden.bl")
         refuses(2, "--types belongs to --objective masked-token", *TRAIN, "--in", "tokens.bl", "--types")
         refuses(2, "--classes belongs to --objective next-token", "--in", "tokens.bl", "--classes", "few")
         refuses(2, "--classes names 'few' twice", *TRAIN, "--in", "tokens.bl", "--classes", "few,few")
         refuses(3, "is of the process 'many', which is none of --classes few", *TRAIN, "--in", "tokens.bl", "--classes", "few")
         refuses(3, "tokens, the model reads at most 5: raise --positions", *TRAIN, "--in", "tokens.bl", "--positions", "6")
         with beamline.read(self.folder / "tokens.bl") as stream:
-            meta, batches = stream.hello.meta, list(stream)
+            schema, meta, batches = stream.hello.schema, stream.hello.meta, list(stream)
         for name, change, says in (("nostart", {"start": None}, "do not say their start"), ("gap", {"stop": 30}, "stop must follow start")):
             tokenizer = {k: v for k, v in {**meta["tokenizer"], **change}.items() if v is not None}
-            with beamline.Writer(self.folder / f"{name}.bl", "tokens/1", meta={"tokenizer": tokenizer}, force=True) as out:
+            with beamline.Writer(self.folder / f"{name}.bl", schema, meta={"tokenizer": tokenizer}, force=True) as out:
                 for batch in batches:
                     out.write(batch)
             refuses(3, says, *TRAIN, "--in", f"{name}.bl")
         token = batches[0]["token"].copy()
         token[3] = meta["tokenizer"]["start"]
-        with beamline.Writer(self.folder / "large.bl", "tokens/1", meta=meta, force=True) as out:
+        with beamline.Writer(self.folder / "large.bl", schema, meta=meta, force=True) as out:
             out.write({**batches[0], "token": token})
         refuses(3, f"token {token[3]} is out of the vocabulary", *TRAIN, "--in", "large.bl")
         refuses(3, "is a model of kind 'next-token', not 'masked-token'", "--in", "tokens.bl", "--resume", "gpt.h5")
