@@ -150,7 +150,7 @@ std::unique_ptr<Objective> make_objective(const Texts& settings) {
 }
 
 std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state) {
-  auto model = std::make_unique<MaskedTokenModel<float>>(EncoderConfig::from_map(without_prefix(std::string(settings_prefix), state.texts)));
+  auto model = std::make_unique<MaskedTokenModel<float>>(EncoderConfig::from_map(texts_below(std::string(settings_prefix), state.texts)));
   load_weights(state, model->params());
   Examples examples = stored_examples(state, fingerprint_examples(model->config()).events());
   const std::size_t n = examples.tokens.size();
@@ -164,7 +164,7 @@ std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state) {
 }
 
 std::unique_ptr<GptModel<float>> load_gpt(const State& state) {
-  auto model = std::make_unique<GptModel<float>>(GptConfig::from_map(without_prefix(std::string(settings_prefix), state.texts)));
+  auto model = std::make_unique<GptModel<float>>(GptConfig::from_map(texts_below(std::string(settings_prefix), state.texts)));
   load_weights(state, model->params());
   Examples examples = stored_examples(state, fingerprint_examples(model->config()).events());
   if (model->config().classes > 0)

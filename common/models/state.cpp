@@ -42,7 +42,7 @@ Texts prefixed(const std::string& prefix, const Texts& map) {
   for (const auto& [key, value] : map) out[prefix + key] = value;
   return out;
 }
-Texts without_prefix(const std::string& prefix, const Texts& map) {
+Texts texts_below(const std::string& prefix, const Texts& map) {
   Texts out;
   for (const auto& [key, value] : map)
     if (key.starts_with(prefix)) out[key.substr(prefix.size())] = value;

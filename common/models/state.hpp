@@ -34,7 +34,7 @@ struct State {
 
 using Texts = std::map<std::string, std::string>;
 Texts prefixed(const std::string& prefix, const Texts& map);
-Texts without_prefix(const std::string& prefix, const Texts& map);  // of those that have it
+Texts texts_below(const std::string& prefix, const Texts& map);  // of those that have it
 
 // A number among texts; throws Exit::input, saying what the texts are, where it is missing or none.
 template <class N>

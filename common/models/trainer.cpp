@@ -511,11 +511,11 @@ Trainer::Trainer(const GptConfig& model, const TrainerConfig& config, Pool& pool
     : Trainer(std::make_unique<NextTokens>(model), config, pool, ranks) {}
 
 Trainer::Trainer(const State& state, Pool& pool, dist::Communicator& ranks)
-    : Trainer(state, TrainerConfig::from_map(without_prefix("training/", state.texts)), pool, ranks) {}
+    : Trainer(state, TrainerConfig::from_map(texts_below("training/", state.texts)), pool, ranks) {}
 
 Trainer::Trainer(const State& state, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
-    : impl_(std::make_unique<Impl>(make_objective(without_prefix("model/", state.texts)), config, pool, ranks)) {
-  auto before = TrainerConfig::from_map(without_prefix("training/", state.texts)).to_map(), now = config.to_map();
+    : impl_(std::make_unique<Impl>(make_objective(texts_below("model/", state.texts)), config, pool, ranks)) {
+  auto before = TrainerConfig::from_map(texts_below("training/", state.texts)).to_map(), now = config.to_map();
   for (const char* free : {"epochs", "max_steps", "patience"}) before.erase(free), now.erase(free);
   for (const auto& [key, value] : before)
     if (now[key] != value) fail(Exit::usage, "the training to resume was started with {} {}, now it is {}: leave it out, or start anew", key, value, now[key]);
