@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <utility>
 
 #include "base/error.hpp"
 #include "nn/arena.hpp"
@@ -186,8 +187,8 @@ class Generator::Worker {
   std::vector<float> mean_, rstd_;
 };
 
-Generator::Generator(const GptModel<float>& model, const GeneratorConfig& config, const Rng& rng, Pool& pool)
-    : model_(model), config_(config), rng_(rng), pool_(pool), packed_(model.params(), nn::Precision::f32, nn::Use::inference) {
+Generator::Generator(const GptModel<float>& model, GeneratorConfig config, const Rng& rng, Pool& pool)
+    : model_(model), config_(std::move(config)), rng_(rng), pool_(pool), packed_(model.params(), nn::Precision::f32, nn::Use::inference) {
   config_.validate(model.config());
   if (config_.max_length == 0) config_.max_length = model.config().positions - 1;
   config_.never.push_back(model.config().start_id());

@@ -45,7 +45,7 @@ struct Sequence {
 class Generator {
  public:
   // The model must outlive the generator. rng: Rng(seed, "bl-generate").
-  Generator(const GptModel<float>& model, const GeneratorConfig& config, const Rng& rng, Pool& pool);
+  Generator(const GptModel<float>& model, GeneratorConfig config, const Rng& rng, Pool& pool);
   ~Generator();
 
   // Sequences first … first + count - 1, in this order. begin(i) says how number i begins; without it: with start, class 0.

@@ -10,7 +10,8 @@
 namespace bl::models {
 namespace {
 
-constexpr std::string_view settings_prefix = "model/";
+constexpr const char* settings_prefix = "model/";
+constexpr std::uint64_t fingerprint_events = 4;
 
 std::vector<std::int64_t> integers(const auto& values) { return {values.begin(), values.end()}; }
 
@@ -18,7 +19,7 @@ std::vector<std::int64_t> integers(const auto& values) { return {values.begin(),
 Examples fingerprint_examples(const EncoderConfig& config) {
   const Rng rng(7, "fingerprint");
   Examples data;
-  for (std::uint64_t e = 0; e < 4; ++e) {
+  for (std::uint64_t e = 0; e < fingerprint_events; ++e) {
     const std::uint64_t n = std::min<std::uint64_t>(2 + 3 * e, config.positions);
     for (std::uint64_t i = 0; i < n; ++i) {
       data.tokens.push_back(static_cast<std::int32_t>(rng.below(config.vocabulary, e, 2 * i)));
@@ -32,11 +33,11 @@ Examples fingerprint_examples(const EncoderConfig& config) {
 Examples fingerprint_examples(const GptConfig& config) {
   const Rng rng(7, "fingerprint");
   Examples data;
-  for (std::uint64_t e = 0; e < 4; ++e) {
+  for (std::uint64_t e = 0; e < fingerprint_events; ++e) {
     const std::uint64_t n = std::min<std::uint64_t>(1 + 4 * e, config.positions - 1);
     for (std::uint64_t i = 0; i < n; ++i) data.tokens.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(config.start_id()), e, i)));
     data.offsets.push_back(data.tokens.size());
-    if (config.classes > 0) data.labels.push_back(static_cast<std::int32_t>(rng.below(config.classes, e, n)));
+    if (config.classes > 0) data.labels.push_back(static_cast<std::int32_t>(rng.below(config.classes, e, 1000)));
   }
   return data;
 }
@@ -59,10 +60,10 @@ void load_weights(const State& state, nn::Params<float>& params) {
   }
 }
 
-// The stored events of `events` sequences, without what only one objective has.
-Examples stored_examples(const State& state, std::size_t events) {
+// The stored events, without what only one objective has.
+Examples stored_examples(const State& state) {
   Examples examples;
-  const auto& offsets = state.values_of<std::int64_t>("fingerprint/offsets", events + 1);
+  const auto& offsets = state.values_of<std::int64_t>("fingerprint/offsets", fingerprint_events + 1);
   const bool good = offsets.front() == 0 && std::ranges::is_sorted(offsets) && offsets.back() <= 1000;
   if (!good) fail(Exit::input, "the model file's fingerprint has damaged offsets");
   examples.offsets.assign(offsets.begin(), offsets.end());
@@ -150,9 +151,9 @@ std::unique_ptr<Objective> make_objective(const Texts& settings) {
 }
 
 std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state) {
-  auto model = std::make_unique<MaskedTokenModel<float>>(EncoderConfig::from_map(texts_below(std::string(settings_prefix), state.texts)));
+  auto model = std::make_unique<MaskedTokenModel<float>>(EncoderConfig::from_map(texts_below(settings_prefix, state.texts)));
   load_weights(state, model->params());
-  Examples examples = stored_examples(state, fingerprint_examples(model->config()).events());
+  Examples examples = stored_examples(state);
   const std::size_t n = examples.tokens.size();
   for (const std::int64_t x : state.values_of<std::int64_t>("fingerprint/positions", n)) examples.positions.push_back(static_cast<std::int32_t>(x));
   if (model->config().types > 0)
@@ -164,9 +165,9 @@ std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state) {
 }
 
 std::unique_ptr<GptModel<float>> load_gpt(const State& state) {
-  auto model = std::make_unique<GptModel<float>>(GptConfig::from_map(texts_below(std::string(settings_prefix), state.texts)));
+  auto model = std::make_unique<GptModel<float>>(GptConfig::from_map(texts_below(settings_prefix, state.texts)));
   load_weights(state, model->params());
-  Examples examples = stored_examples(state, fingerprint_examples(model->config()).events());
+  Examples examples = stored_examples(state);
   if (model->config().classes > 0)
     for (const std::int64_t x : state.values_of<std::int64_t>("fingerprint/labels", examples.events())) examples.labels.push_back(static_cast<std::int32_t>(x));
   examples.check(model->config());

@@ -18,10 +18,9 @@ std::size_t rounded(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 // weights and caches are, costs fewer look-ups of addresses. No more than a wish.
 void large_pages(void* memory, std::size_t bytes) {
 #ifdef MADV_HUGEPAGE
-  constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
-  const auto from = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
-  const auto to = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / page * page;
-  if (to > from) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
+  constexpr std::size_t page = std::size_t{2} << 20;
+  const std::size_t skip = (page - reinterpret_cast<std::uintptr_t>(memory) % page) % page, whole = bytes > skip ? (bytes - skip) / page * page : 0;
+  if (whole > 0) ::madvise(static_cast<std::byte*>(memory) + skip, whole, MADV_HUGEPAGE);
 #else
   (void)memory, (void)bytes;
 #endif
