@@ -34,6 +34,17 @@ add_library(beamline_ext_eigen INTERFACE)
 target_link_libraries(beamline_ext_eigen INTERFACE Eigen3::Eigen)
 target_compile_definitions(beamline_ext_eigen INTERFACE EIGEN_DONT_PARALLELIZE EIGEN_MPL2_ONLY)
 
+# FastJet has no CMake config on Debian 12. Only programs that cluster load it: as-needed drops it from the others.
+find_path(FASTJET_INCLUDE_DIR fastjet/ClusterSequence.hh)
+find_library(FASTJET_LIBRARY fastjet)
+if(NOT FASTJET_INCLUDE_DIR OR NOT FASTJET_LIBRARY)
+  message(FATAL_ERROR "FastJet not found: install libfastjet-dev (make -f Makefile.workflow deps), or name its prefix in CMAKE_PREFIX_PATH")
+endif()
+add_library(beamline_ext_fastjet INTERFACE)
+target_include_directories(beamline_ext_fastjet SYSTEM INTERFACE ${FASTJET_INCLUDE_DIR})
+target_link_libraries(beamline_ext_fastjet INTERFACE ${FASTJET_LIBRARY})
+target_link_options(beamline_ext_fastjet INTERFACE LINKER:--as-needed)
+
 # oneDNN is optional. Debian's CMake config of it demands OpenCL, so header and library are looked up directly.
 find_path(DNNL_INCLUDE_DIR dnnl.hpp)
 find_library(DNNL_LIBRARY dnnl)

@@ -1,10 +1,18 @@
 #!/bin/sh
-# Makes the Python environment of bl-simulate (Pythia 8, FastJet, numpy; 230 MB from PyPI): make_venv.sh [FOLDER, .venv]
-# An environment that already has what stages/simulate/requirements.txt names is left as it is.
+# Makes the Python environment of a stage written in Python: make_venv.sh [FOLDER, .venv] [STAGE, simulate]
+#   simulate  bl-simulate: Pythia 8, FastJet, numpy; 230 MB from PyPI
+#   import    bl-import: uproot, pyarrow, numpy; 310 MB from PyPI
+# An environment that already has what stages/STAGE/requirements.txt names is left as it is.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-requirements=$here/../stages/simulate/requirements.txt
 venv=${1:-.venv}
+stage=${2:-simulate}
+requirements=$here/../stages/$stage/requirements.txt
+case $stage in
+  simulate) modules="pythia8mc, fastjet, msgpack, numpy" ;;
+  import) modules="uproot, awkward, pyarrow, xxhash, msgpack, numpy" ;;
+  *) echo "make_venv: no stage '$stage' in Python; there are simulate and import" >&2; exit 2 ;;
+esac
 if [ -f "$venv/requirements.done" ] && cmp -s "$requirements" "$venv/requirements.done"; then
   echo "make_venv: $venv is up to date"
   exit 0
@@ -14,10 +22,10 @@ python=${PYTHON:-python3}
   echo "make_venv: $python has no venv module or is older than 3.11: install python3 and python3-venv (make -f Makefile.workflow deps)" >&2
   exit 1
 }
-echo "make_venv: installing Pythia 8, FastJet and numpy from PyPI into $venv"
+echo "make_venv: installing $modules from PyPI into $venv"
 "$python" -m venv "$venv"
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements"
 cd "$venv"  # pythia8mc runs every file of a folder called python that it finds here
-bin/python -c 'import pythia8mc, fastjet, msgpack, numpy'
+bin/python -c "import $modules"
 cp "$requirements" requirements.done
 echo "make_venv: done"

@@ -18,3 +18,6 @@ simulate jets --seed 4 --process QCD:300,Hbb:100,Hcc:100,Hgg:100,Zqq:100,Wqq:100
 # The same events in the text format of the Dark Machines challenge
 PYTHONPATH=$here/../python "$python" -m beamline.darkmachines --force --out "$to/darkmachines.csv" \
   "$to/anomaly/background.bl:1600" "$to/anomaly/signal_ttA500.bl:200" "$to/anomaly/signal_gluino.bl:200"
+# The first jets in the layout of JetClass, where uproot and pyarrow are (make -f Makefile.workflow venv-import)
+tables=${BEAMLINE_IMPORT_VENV:-$here/../.venv-import}/bin/python
+if [ -x "$tables" ]; then PYTHONPATH=$here/../python "$tables" "$here/jetclass.py" "$to"; else echo "make.sh: no $tables: jetclass.root and jetclass.parquet are left out" >&2; fi

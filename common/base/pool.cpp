@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/signals.hpp"
 
 namespace bl {
 
@@ -48,6 +49,7 @@ struct Pool::State {
   }
 
   void loop(std::size_t worker) {
+    signals::block();  // they come to the thread that made the pool
     std::size_t seen = 0;
     std::unique_lock lock(mutex);
     for (;;) {

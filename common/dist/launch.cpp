@@ -102,8 +102,8 @@ class Mpi final : public Job {
  private:
   static constexpr int kTag = 1;
   static constexpr auto kSpin = std::chrono::microseconds(30);
-  static constexpr long kPause = 20'000;  // ns; with the timer slack set below
-  static constexpr auto kPatience = std::chrono::seconds(20);
+  static constexpr long kPause = 20'000;                         // ns; with the timer slack set below
+  static constexpr auto kPatience = std::chrono::minutes(10);    // of a step, and of rank 0 writing a checkpoint
   static constexpr std::size_t kLargest = std::size_t{1} << 28;  // bytes of a message: MPI counts with int
 
   template <class F>

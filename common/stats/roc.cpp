@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/error.hpp"
+#include "stats/efficiency.hpp"
 
 namespace bl::stats {
 namespace {
@@ -103,6 +104,85 @@ double auc(const Ranking& ranking, const Events& events) {
     background += b;
   }
   return signal > 0 && background > 0 ? area / (signal * background) : kNan;
+}
+
+double auc_error(const Ranking& ranking, const Events& events) {
+  check(events.times.empty(), "auc_error takes events that are not resampled");
+  double sum[2] = {0, 0}, squares[2] = {0, 0};
+  std::uint64_t count[2] = {0, 0};
+  const auto side_of = [&](std::size_t i) { return events.cls[i] == Class::signal ? 1 : 0; };
+  for (std::size_t i = 0; i < events.cls.size(); ++i) {
+    if (events.cls[i] == Class::none) continue;
+    const double w = events.weight_of(i);
+    sum[side_of(i)] += w;
+    squares[side_of(i)] += w * w;
+    ++count[side_of(i)];
+  }
+  if (count[0] < 2 || count[1] < 2 || !(sum[0] > 0) || !(sum[1] > 0)) return kNan;
+  const double area = auc(ranking, events);
+  // From the most signal-like event down: an event of signal beats the background that follows, one of background is
+  // beaten by the signal before it.
+  double seen[2] = {0, 0}, spread[2] = {0, 0};
+  std::size_t begin = 0;
+  for (const std::uint32_t end : ranking.ends()) {
+    double group[2] = {0, 0};
+    for (std::size_t j = begin; j < end; ++j) {
+      const std::uint32_t i = ranking.order()[j];
+      if (events.cls[i] != Class::none) group[side_of(i)] += events.weight_of(i);
+    }
+    const double placement[2] = {(seen[1] + 0.5 * group[1]) / sum[1], 1 - (seen[0] + 0.5 * group[0]) / sum[0]};
+    for (std::size_t j = begin; j < end; ++j) {
+      const std::uint32_t i = ranking.order()[j];
+      if (events.cls[i] == Class::none) continue;
+      const double d = events.weight_of(i) * (placement[side_of(i)] - area);
+      spread[side_of(i)] += d * d;
+    }
+    seen[0] += group[0];
+    seen[1] += group[1];
+    begin = end;
+  }
+  double variance = 0;
+  for (int side = 0; side < 2; ++side) {
+    const double n = sum[side] * sum[side] / squares[side];
+    variance += spread[side] / (sum[side] * sum[side]) * n / (n - 1);
+  }
+  return std::sqrt(variance);
+}
+
+Rejection rejection(const Ranking& ranking, const Events& events, double signal_efficiency) {
+  if (!(signal_efficiency > 0 && signal_efficiency <= 1))
+    fail(Exit::usage, "a rejection at signal efficiency {} is not defined: it must be above 0 and at most 1", signal_efficiency);
+  check(events.times.empty(), "rejection takes events that are not resampled");
+  Rejection r;
+  r.signal_efficiency = signal_efficiency;
+  const auto curve = roc_curve(ranking, events);
+  if (!curve) {
+    r.signal = r.background = r.threshold = r.value = r.error = r.low = r.high = kNan;
+    return r;
+  }
+  std::size_t k = 0;
+  while (k + 1 < curve->size() && curve->signal[k] * kRounding < signal_efficiency) ++k;
+  r.signal = curve->signal[k];
+  r.threshold = curve->threshold(k);
+  r.background_events = static_cast<std::uint64_t>(curve->background_events[k]);
+  r.coarse = r.background_events < 10;
+  EfficiencyCounter counter;
+  std::size_t begin = 0;
+  for (std::size_t g = 0; g < ranking.groups(); ++g) {
+    const bool pass = selects(ranking.side(), curve->score[k], ranking.score_of_group(g));
+    for (std::size_t j = begin; j < ranking.ends()[g]; ++j) {
+      const std::uint32_t i = ranking.order()[j];
+      if (events.cls[i] == Class::background) counter.add(pass, events.weight_of(i));
+    }
+    begin = ranking.ends()[g];
+  }
+  const Efficiency background = counter.result();
+  r.background = background.value;
+  r.value = 1 / background.value;
+  r.error = background.value > 0 ? background.error / (background.value * background.value) : kNan;
+  r.low = 1 / background.interval.high;
+  r.high = 1 / background.interval.low;
+  return r;
 }
 
 WorkingPoint working_point(const RocCurve& curve, double limit) {

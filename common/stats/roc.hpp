@@ -73,6 +73,14 @@ std::optional<RocCurve> roc_curve(const Ranking& ranking, const Events& events, 
 double auc(const Ranking& ranking, const Events& events);
 double auc(const RocCurve& curve);
 
+// Standard deviation of the AUC by the placements of the events (DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988) 837;
+// in O(n log n) as Sun & Xu, IEEE Signal Process. Lett. 21 (2014) 1389): with V_i the fraction of background that signal
+// event i beats (ties half), and the like for background,
+//   variance = sum over both classes of [sum w^2 (V - AUC)^2 / (sum w)^2] n / (n - 1), n = (sum w)^2 / sum w^2,
+// the published one for equal weights. NaN when a class has fewer than two events or no positive sum of weights. Not for
+// resampled events (times must be empty).
+double auc_error(const Ranking& ranking, const Events& events);
+
 // Signal efficiency of the loosest cut with background efficiency <= `limit`. No interpolation: a cut that exists.
 struct WorkingPoint {
   double limit = 0;
@@ -85,6 +93,21 @@ struct WorkingPoint {
   bool coarse = false;
 };
 WorkingPoint working_point(const RocCurve& curve, double limit);
+
+// Background rejection 1 / eps_b of the tightest cut with signal efficiency >= the one asked for (the convention of the
+// top-tagging and JetClass papers). No interpolation: a cut that exists, so the signal efficiency may be a little larger.
+struct Rejection {
+  double signal_efficiency = 0;  // asked for
+  double signal = 0;             // of the cut
+  double background = 0, threshold = 0;
+  std::uint64_t background_events = 0;  // that pass
+  double value = 0;                     // infinite when no background passes: then `low` is what is known
+  double error = 0;                     // binomial, of eps_b, to first order; NaN when no background passes
+  double low = 0, high = 0;             // 68 %, from Clopper and Pearson's interval of eps_b
+  bool coarse = false;                  // fewer than ten background events pass
+};
+// NaN when a class is empty. signal_efficiency in (0, 1], else Exit::usage. times must be empty.
+Rejection rejection(const Ranking& ranking, const Events& events, double signal_efficiency);
 
 // What a threshold is chosen to maximise.
 enum class Objective : std::uint8_t {

@@ -1,4 +1,4 @@
-// Published HDF5 data sets: LHC Olympics 2020, SPANet, and jagged files (offsets and flat columns).
+// Published HDF5 data sets: LHC Olympics 2020, JetNet, SPANet, and jagged files (offsets and flat columns).
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -46,6 +46,7 @@ class Hdf5Reader : public Reader {
     auto facts = facts_;
     facts["format"] = name_of(format_);
     if (options_.btag_cut) facts["btag_cut"] = *options_.btag_cut;
+    if (!options_.names.empty() && !facts.contains("labels")) facts["labels"] = options_.names;
     return facts;
   }
 
@@ -61,6 +62,11 @@ class Hdf5Reader : public Reader {
     const auto info = file_.info(name);
     if (info.rows() != rows || info.shape.size() != 1)
       wrong(fmt::format("has {} entries in '{}', {} are expected in one dimension", info.values(), name, rows));
+  }
+  // The name of a label by --names, empty when it has none.
+  std::string_view name_of_label(std::int32_t label) const {
+    return label >= 0 && static_cast<std::size_t>(label) < options_.names.size() ? std::string_view(options_.names[static_cast<std::size_t>(label)])
+                                                                                 : std::string_view();
   }
   double btag(double value) const { return options_.btag_cut ? (value >= *options_.btag_cut ? 1 : 0) : std::max(value, 0.0); }
 
@@ -102,6 +108,7 @@ class LhcoReader : public Hdf5Reader {
     layout_.particles = true;
     layout_.label = labelled_ || options.label;
     facts_["entries"] = "all particles of an event, massless";
+    if (labelled_ && options.names.empty()) facts_["labels"] = {"background", "signal"};
   }
 
  private:
@@ -120,7 +127,7 @@ class LhcoReader : public Hdf5Reader {
       const double label = pandas_ ? row[slots_ * 3] : labels_[i];
       if (!(std::abs(label) < 1e9) || label != std::floor(label)) throw BadValue(fmt::format("label: {} is not a whole number", shown(label)));
       e.label = static_cast<std::int32_t>(label);
-      e.process = e.label == 0 ? "background" : e.label == 1 ? "signal" : "";
+      e.process = !options_.names.empty() ? name_of_label(e.label) : e.label == 0 ? "background" : e.label == 1 ? "signal" : "";
     }
     if (options_.label) e.label = *options_.label;
     if (!options_.process.empty()) e.process = options_.process;
@@ -140,6 +147,77 @@ class LhcoReader : public Hdf5Reader {
   bool pandas_ = false, labelled_ = false;
   std::uint64_t slots_ = 0, row_ = 0;
   std::vector<double> values_, labels_;
+};
+
+// ---- JetNet ----
+// arXiv:2106.11535, Zenodo 6975118 and 6975117, one file a class: /particle_features [jet, 30 or 150, 4] are eta and phi
+// relative to the jet, pt relative to the jet's, and a mask; /jet_features [jet, 4] are pt (GeV), eta, mass, number of
+// particles (of the whole jet, also where only the hardest 30 are kept). No azimuth: every jet is turned to phi = 0. The
+// class stands in the file's name: g, q, t, w or z, and 150 after it where so many particles are kept.
+class JetnetReader : public Hdf5Reader {
+ public:
+  JetnetReader(const std::string& path, const ReadOptions& options, Bad& bad) : Hdf5Reader(path, Format::jetnet, options, bad) {
+    const auto particles = file_.info("particle_features").shape, jets = file_.info("jet_features").shape;
+    if (particles.size() != 3 || particles[2] != 4)
+      wrong("must hold 'particle_features' as [jet, particle, 4]: eta and phi relative to the jet, pt relative to the jet's, mask");
+    if (jets.size() != 2 || jets[1] != 4) wrong("must hold 'jet_features' as [jet, 4]: pt, eta, mass, number of particles");
+    if (particles[0] != jets[0]) wrong(fmt::format("has {} jets in 'particle_features' and {} in 'jet_features'", particles[0], jets[0]));
+    total_ = jets[0];
+    slots_ = particles[1];
+    if (slots_ > 100'000) wrong(fmt::format("declares {} particles a jet", slots_));
+    find_class();
+    layout_.particles = layout_.jet = layout_.jet_mass = true;
+    layout_.label = class_ >= 0 || options.label;
+    facts_["jet_phi"] = "not in the file: every jet is turned to phi = 0";
+    if (options.names.empty() && class_ >= 0) facts_["labels"] = kClasses;
+  }
+
+ private:
+  static constexpr std::array<const char*, 5> kClasses{"g", "q", "t", "w", "z"};  // in the order of the jetnet package's numbers
+
+  void find_class() {
+    std::string stem = file_.path().substr(file_.path().find_last_of('/') + 1);
+    stem = stem.substr(0, stem.find('.'));
+    for (std::size_t i = 0; i < kClasses.size(); ++i)
+      if (stem == kClasses[i] || stem == std::string(kClasses[i]) + "150") class_ = static_cast<std::int32_t>(i);
+  }
+
+  std::uint64_t load(std::uint64_t first, std::uint64_t count) override {
+    count = std::min<std::uint64_t>(count, std::max<std::uint64_t>(1, (4 * kBatchBytes) / std::max<std::uint64_t>(1, slots_ * 4 * sizeof(double))));
+    particles_ = file_.read_rows<double>("particle_features", first, count);
+    jets_ = file_.read_rows<double>("jet_features", first, count);
+    return count;
+  }
+
+  void add(std::uint64_t event, std::size_t i, Events& out) override {
+    const double* jet = jets_.data() + 4 * i;
+    Event e;
+    e.id = event;
+    e.jet_pt = jet[0];
+    e.jet_eta = jet[1];
+    e.jet_mass = jet[2];
+    e.label = options_.label ? *options_.label : class_;
+    e.process = !options_.process.empty() ? std::string_view(options_.process)
+                : !options_.names.empty() ? name_of_label(e.label)
+                : class_ >= 0             ? std::string_view(kClasses[static_cast<std::size_t>(class_)])
+                                          : std::string_view();
+    out.begin(e);
+    for (std::uint64_t k = 0; k < slots_; ++k) {
+      const double* v = particles_.data() + 4 * (i * slots_ + k);
+      try {
+        if (v[3] != 0 && v[3] != 1) throw BadValue(fmt::format("mask: {} is neither 0 nor 1", shown(v[3])));
+        if (v[3] == 0) continue;  // padding
+        out.particle(v[2] * e.jet_pt, v[0] + e.jet_eta, v[1]);
+      } catch (const BadValue& bad) {
+        throw BadValue(fmt::format("particle {}, {}", k, bad.what()));
+      }
+    }
+    out.end();
+  }
+
+  std::int32_t class_ = -1;
+  std::uint64_t slots_ = 0;
+  std::vector<double> particles_, jets_;
 };
 
 // ---- SPANet ----
@@ -235,9 +313,9 @@ class SpanetReader : public Hdf5Reader {
   void add(std::uint64_t event, std::size_t i, Events& out) override {
     Event e;
     e.id = event;
-    e.process = options_.process;
     if (!class_.empty()) e.label = labels_[i];
     if (options_.label) e.label = *options_.label;
+    e.process = options_.process.empty() ? name_of_label(e.label) : std::string_view(options_.process);
     if (!met_.empty()) {
       if (i >= met_values_.size()) wrong(fmt::format("has too few values in '{}/met'", met_));
       e.met = met_values_[i];
@@ -338,13 +416,14 @@ class JaggedReader : public Hdf5Reader {
       if (layout_.jet && jet_phi_.empty()) facts_["jet_phi"] = "not in the file: every jet is turned to phi = 0";
       if (!label_names_.empty()) facts_["labels"] = label_names_;
     }
-    // Further integers per event, such as a split: for selections.
+    // Further numbers per event, such as a split: for selections.
     for (const auto& name : file_.datasets()) {
       const auto info = file_.info(name);
       const bool taken = name == offsets_ || name == id_ || name == weight_ || name == process_ || name == label_ || name == jet_pt_ || name == jet_eta_ ||
                          name == jet_phi_ || name == jet_mass_ || name == met_ || name == met_phi_;
-      if (!taken && info.shape == store::Shape{total_} && (info.kind == Kind::integer || info.kind == Kind::real)) layout_.extra.push_back(name);
+      if (!taken && info.shape == store::Shape{total_} && info.kind != Kind::text && info.kind != Kind::other) layout_.extra.push_back(name);
     }
+    if (label_.empty()) find_label_flags();
   }
 
  private:
@@ -375,6 +454,30 @@ class JaggedReader : public Hdf5Reader {
       for (const std::string& name : {column, std::string("names")})
         if (!(object.empty() && name == "names") && file_.has_attribute(object, name)) return file_.texts_attribute(object, name);
     return {};
+  }
+  // JetClass (arXiv:2202.03772) has one flag a class in place of a label; its numbers are those of this order.
+  void find_label_flags() {
+    static constexpr std::array<const char*, 10> kClasses{"QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl"};
+    for (std::size_t i = 0; i < kClasses.size(); ++i) {
+      const auto found = std::find(layout_.extra.begin(), layout_.extra.end(), std::string("label_") + kClasses[i]);
+      if (found != layout_.extra.end()) label_flags_.emplace_back(static_cast<std::int32_t>(i), found - layout_.extra.begin());
+    }
+    if (label_flags_.empty()) return;
+    layout_.label = true;
+    label_names_.assign(kClasses.begin(), kClasses.end());
+    facts_["labels"] = label_names_;
+  }
+  // The class whose flag is set; -1 for none.
+  std::int32_t label_of_flags(std::size_t i) const {
+    std::int32_t label = -1;
+    for (const auto& [number, extra] : label_flags_) {
+      if (extras_[static_cast<std::size_t>(extra)][i] == 0) continue;
+      if (label >= 0)
+        throw BadValue(fmt::format("label_{} and label_{} are both set, a jet has one label", label_names_[static_cast<std::size_t>(label)],
+                                   label_names_[static_cast<std::size_t>(number)]));
+      label = number;
+    }
+    return label;
   }
   void read_type_names() {
     const auto names = names_of(type_);
@@ -440,7 +543,7 @@ class JaggedReader : public Hdf5Reader {
     Event e;
     e.id = id_.empty() ? event : ids_[i];
     if (!weight_.empty()) e.weight = weights_[i];
-    if (!label_.empty()) e.label = labels_[i];
+    e.label = label_.empty() ? label_of_flags(i) : labels_[i];
     if (!options_.process.empty()) {
       e.process = options_.process;
     } else if (!process_texts_.empty()) {
@@ -455,10 +558,11 @@ class JaggedReader : public Hdf5Reader {
         process_text_ = process_names_[static_cast<std::size_t>(number)];
       }
       e.process = process_text_;
-    } else if (!label_.empty() && e.label >= 0 && static_cast<std::size_t>(e.label) < label_names_.size()) {
+    } else if (e.label >= 0 && static_cast<std::size_t>(e.label) < label_names_.size()) {
       e.process = label_names_[static_cast<std::size_t>(e.label)];
     }
     if (options_.label) e.label = *options_.label;
+    if (e.process.empty()) e.process = name_of_label(e.label);
     if (!met_.empty()) e.met = mets_[i];
     if (!met_phi_.empty()) e.met_phi = met_phis_[i];
     if (layout_.jet) {
@@ -530,6 +634,7 @@ class JaggedReader : public Hdf5Reader {
 
   std::string offsets_, type_, pt_, px_, py_, pz_, eta_, eta_rel_, phi_, phi_rel_, mass_, energy_, charge_, btag_, pid_;
   std::vector<std::string> flags_;
+  std::vector<std::pair<std::int32_t, std::ptrdiff_t>> label_flags_;  // number of the class, place in layout_.extra
   std::array<std::string, 4> d0_;
   std::string id_, weight_, process_, label_, jet_pt_, jet_eta_, jet_phi_, jet_mass_, met_, met_phi_;
   std::vector<std::string> process_names_, label_names_, process_texts_;
@@ -555,6 +660,7 @@ std::unique_ptr<Reader> open_hdf5(const std::string& path, Format format, const 
   switch (format) {
     case Format::lhco: return std::make_unique<LhcoReader>(path, options, bad);
     case Format::spanet: return std::make_unique<SpanetReader>(path, options, bad);
+    case Format::jetnet: return std::make_unique<JetnetReader>(path, options, bad);
     case Format::jagged: return std::make_unique<JaggedReader>(path, options, bad);
     default: throw std::logic_error("internal error: not an HDF5 format");
   }

@@ -18,6 +18,7 @@ constexpr std::pair<Format, std::string_view> kFormats[] = {
     {Format::darkmachines, "darkmachines"},
     {Format::cms, "cms"},
     {Format::lhco, "lhco"},
+    {Format::jetnet, "jetnet"},
     {Format::spanet, "spanet"},
     {Format::jagged, "jagged"},
     {Format::stream, "stream"},
@@ -29,6 +30,7 @@ Format detect_hdf5(const std::string& path) {
   const store::Input file(path);
   if (file.has_dataset("df/block0_values")) return Format::lhco;
   if (file.has_dataset("particles") && file.info("particles").shape.size() == 3) return Format::lhco;
+  if (file.has_dataset("particle_features") && file.has_dataset("jet_features")) return Format::jetnet;
   if (file.has_group("INPUTS")) return Format::spanet;
   for (const char* offsets : {"offsets", "offset", "part_offset", "object_offsets", "particle_offsets"})
     if (file.has_dataset(offsets)) return Format::jagged;
@@ -42,7 +44,7 @@ Format detect_hdf5(const std::string& path) {
   }
   fail(Exit::input,
        "'{}' is an HDF5 file of a layout that is not known (arrays: {}); known are df/block0_values or particles[event, particle, 3] (lhco), "
-       "INPUTS/…/MASK (spanet), offsets with flat columns (jagged)",
+       "particle_features and jet_features (jetnet), INPUTS/…/MASK (spanet), offsets with flat columns (jagged)",
        path, arrays.empty() ? "none" : arrays);
 }
 
@@ -86,8 +88,8 @@ Format detect(const std::string& path) {
   if (head.starts_with("\x1f\x8b")) fail(Exit::input, "'{}' is compressed with gzip: use zcat '{}' | bl-preprocess --format darkmachines --in -", path, path);
   if (head.starts_with("\x28\xb5\x2f\xfd"))
     fail(Exit::input, "'{}' is compressed with zstd: use zstdcat '{}' | bl-preprocess --format darkmachines --in -", path, path);
-  if (head.starts_with("root")) fail(Exit::input, "'{}' is a ROOT file, which is not read here: convert it to CSV or HDF5 first", path);
-  if (head.starts_with("PAR1")) fail(Exit::input, "'{}' is a parquet file, which is not read here: convert it to CSV or HDF5 first", path);
+  if (head.starts_with("root")) fail(Exit::input, "'{}' is a ROOT file: read its jets by bl-import '{}' | bl-preprocess", path, path);
+  if (head.starts_with("PAR1")) fail(Exit::input, "'{}' is a parquet file: read its jets by bl-import '{}' | bl-preprocess", path, path);
   const auto first = head.find_first_not_of(" \t\r\n");
   if (first == std::string_view::npos) fail(Exit::input, "'{}' holds no events: it begins with {} bytes of white space", path, head.size());
   if (head.find('\0') != std::string_view::npos) fail(Exit::input, "'{}' is of no known format (it is not text, HDF5 or a stream)", path);

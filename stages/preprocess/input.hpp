@@ -18,6 +18,7 @@ enum class Format {
   darkmachines,  // "id;process;weight;MET;METphi;obj,E,pt,eta,phi;…", MeV: Dark Machines and the four-top challenge
   cms,           // "# event;process;…" header, then "…;type,E,pt,eta,phi,charge,btag,iso,id;…", GeV
   lhco,          // LHC Olympics 2020: pandas table /df/block0_values, or /particles [event, particle, 3]
+  jetnet,        // JetNet: /particle_features [jet, particle, 4] and /jet_features [jet, 4]
   spanet,        // SPANet: /INPUTS/<group>/MASK and features, padded
   jagged,        // offsets and flat columns, of objects or of constituents
   stream,        // our own
@@ -33,6 +34,7 @@ Format detect(const std::string& path);
 struct ReadOptions {
   std::string process;                // overrides the file's process names
   std::optional<std::int32_t> label;  // of every event
+  std::vector<std::string> names;     // of the labels 0, 1, 2, …, where the file does not name them
   std::optional<double> btag_cut;     // a discriminant at or above it is a b-tag; without it values stay as they are
 };
 

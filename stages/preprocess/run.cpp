@@ -102,6 +102,7 @@ Job::Job(stage::Context& context, const Options& options) : context_(context), o
   if (!options.save.empty() && !recipe_.needs_fit()) fail(Exit::usage, "--save has nothing to store: the recipe has no fitted transform");
 
   read_.process = options.process;
+  read_.names = options.names;
   if (!options.label.empty()) read_.label = number<std::int32_t>("--label", options.label, "a whole number");
   if (!options.btag_cut.empty()) read_.btag_cut = number<double>("--btag-cut", options.btag_cut, "a number");
 
@@ -165,12 +166,27 @@ void Job::for_each_batch(std::vector<std::unique_ptr<Reader>>& readers, const st
   }
 }
 
+// {"0": "QCD", …} of inputs that name their labels; nothing when they disagree.
+json labels_of(const json& inputs) {
+  json labels = json::object();
+  for (const auto& input : inputs) {
+    if (!input.contains("labels")) continue;
+    for (std::size_t i = 0; i < input["labels"].size(); ++i) {
+      const auto& name = labels.emplace(std::to_string(i), input["labels"][i]).first.value();
+      if (name != input["labels"][i]) return json::object();
+    }
+  }
+  return labels;
+}
+
 json Job::meta(const json& inputs) const {
   json facts{{"inputs", inputs}, {"btag_cut", recipe_.btag_cut}, {"sort", recipe_.sort}};
   if (!recipe_.select.empty()) facts["select"] = recipe_.select;
   if (!recipe_.doc.empty()) facts["recipe"] = recipe_.doc;
   if (recipe_.max_objects) facts["max_objects"] = recipe_.max_objects;
-  return {{"preprocess", facts}, {"transforms", transforms_json(recipe_)}};
+  json meta{{"preprocess", facts}, {"transforms", transforms_json(recipe_)}};
+  if (const json labels = labels_of(inputs); !labels.empty()) meta["labels"] = labels;
+  return meta;
 }
 
 void Job::fitted(Fitter& fitter, const std::string& source) {
@@ -250,8 +266,8 @@ void Job::files_to_stream() {
 
 void Job::stream_to_stream() {
   const std::string& path = sources_[0].path;
-  if (!read_.process.empty() || read_.label || read_.btag_cut)
-    fail(Exit::usage, "--process, --label and --btag-cut are for files of other formats, '{}' is a stream", path);
+  if (!read_.process.empty() || read_.label || read_.btag_cut || !read_.names.empty())
+    fail(Exit::usage, "--process, --label, --names and --btag-cut are for files of other formats, '{}' is a stream", path);
   const std::vector<std::string> schemas{"objects/1", "particles/1"};
   if (recipe_.needs_fit()) {
     if (is_endpoint(path)) fail(Exit::usage, "fitting reads the input twice, which '{}' does not allow: give a file, or fitted transforms by --with", path);

@@ -220,6 +220,31 @@ TEST_F(Cli, AFullDiskIsAWriteError) {
   EXPECT_EQ(r.code, 4) << r.err;
 }
 
+TEST_F(Cli, JetnetFilesBecomeJetsOfTheirClass) {
+  for (const char* name : {"g.hdf5", "t.hdf5"}) {
+    store::Output out(file(name), false);
+    out.write("particle_features", {2, 2, 4}, std::vector<float>{0.1f, 0.2f, 0.25f, 1, 0, 0, 0.5f, 1, 0, 0, 0.75f, 1, 0, 0, 0, 0});
+    out.write("jet_features", {2, 4}, std::vector<float>{1000, 1, 80, 2, 1200, -1, 100, 1});
+    out.commit();
+  }
+  const auto r = run("--in " + file("g.hdf5") + "," + file("t.hdf5") + " --out " + file("out.bl"));
+  EXPECT_EQ(r.code, 0) << r.err;
+  const auto s = read_stream(file("out.bl"));
+  EXPECT_EQ(s.hello.schema, "particles/1");
+  const Batch all = s.all();
+  schema::check(schema::get("particles/1"), all, "out.bl");
+  ASSERT_EQ(all.events, 4u);
+  EXPECT_EQ(all.text("process", 1), "g");
+  EXPECT_EQ(all.text("process", 2), "t");
+  EXPECT_EQ(all.get<std::int32_t>("label")[3], 2);
+  EXPECT_EQ(all.get<float>("pt")[0], 500.0f);  // sorted
+  EXPECT_EQ(s.hello.meta["preprocess"]["inputs"][0]["format"], "jetnet");
+  EXPECT_EQ(s.hello.meta["labels"]["2"], "t");
+  const auto again = run("--in " + file("out.bl") + " --names a,b --out " + file("again.bl"));
+  EXPECT_EQ(again.code, 2);
+  EXPECT_HAS(again.err, "are for files of other formats");
+}
+
 TEST_F(Cli, JetsAndEventsDoNotMix) {
   {
     store::Output out(file("jets.h5"), false);
@@ -299,6 +324,13 @@ TEST_F(RealFiles, LhcOlympics) {
     EXPECT_EQ(jets.entries, 112'118u);
     EXPECT_FLOAT_EQ(jets.first.get<float>("jet_mass")[2], 614.269f);
     EXPECT_EQ(jets.first.get<std::uint64_t>("event_id")[3], 1u);
+  }
+  test::fs::remove(file("out.bl"));
+  if (test::fs::exists(folder + "lhco_rd_tiny_jets_antikt10.h5")) {
+    // two jets an event; the file does not name its labels
+    const auto jets = read("--in " + folder + "lhco_rd_tiny_jets_antikt10.h5 --names qcd,signal --select 'jet_pt > 0'");
+    EXPECT_EQ(jets.by_process.at("qcd"), 1814u);
+    EXPECT_EQ(jets.by_process.at("signal"), 186u);
   }
   test::fs::remove(file("out.bl"));
   const std::string official = folder + "events_anomalydetection_tiny.h5";

@@ -1,6 +1,7 @@
 // HDF5 layouts, each made small here and with each fault that a file can have.
 #include <cmath>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/log.hpp"
@@ -108,6 +109,93 @@ TEST_F(Hdf5, LhcoFaults) {
   EXPECT_HAS(error(make([](auto& out) { out.write("df/block0_values", {3, 11}, std::vector<double>(33)); })), "has 11 columns");
   EXPECT_HAS(error(make([](auto& out) { out.write("particles", {3, 4, 2}, std::vector<double>(24)); })), "[event, particle, 3]");
   EXPECT_HAS(error(make([](auto& out) { out.write("particles", {0, 4, 3}, std::vector<double>()); })), "holds no events");
+}
+
+// Two jets of up to three particles; the values of padding are what they like.
+void jetnet(store::Output& out, std::vector<float> particles = {0.1f,  -0.2f, 0.5f,  1, -0.1f, 0.2f, 0.25f, 1, 9, 9, 9, 0,     // jet 0
+                                                                0.01f, 0.02f, 0.75f, 1, 7,     7,    7,     0, 0, 0, 0, 0}) {  // jet 1
+  out.write("particle_features", {2, 3, 4}, particles);
+  out.write("jet_features", {2, 4}, std::vector<float>{1000, 1.5f, 80, 2, 1200, -0.5f, 100, 1});
+}
+
+TEST_F(Hdf5, JetnetIsRelativeToTheJet) {
+  const Batch b = read(make([](auto& out) { jetnet(out); }));
+  ASSERT_EQ(b.events, 2u);
+  const auto offsets = b.get<std::uint32_t>("particle_offsets");
+  EXPECT_EQ(std::vector<std::uint32_t>(offsets.begin(), offsets.end()), (std::vector<std::uint32_t>{0, 2, 3}));
+  const auto pt = b.get<float>("pt"), eta = b.get<float>("eta"), phi = b.get<float>("phi");
+  EXPECT_EQ(std::vector<float>(pt.begin(), pt.end()), (std::vector<float>{500, 250, 900}));
+  EXPECT_NEAR(eta[0], 1.6, 1e-6);
+  EXPECT_NEAR(eta[2], -0.49, 1e-6);
+  EXPECT_NEAR(phi[1], 0.2, 1e-6);
+  EXPECT_EQ(b.get<float>("jet_mass")[1], 100.0f);
+  EXPECT_EQ(b.get<float>("jet_eta")[0], 1.5f);
+  EXPECT_EQ(b.get<float>("jet_phi")[0], 0.0f);
+  EXPECT_EQ(facts_["format"], "jetnet");
+  // The file's name says nothing here.
+  EXPECT_FALSE(b.has("label"));
+  EXPECT_EQ(b.text("process", 0), "");
+}
+
+TEST_F(Hdf5, JetnetClassIsTheFilesName) {
+  const std::string path = make([](auto& out) { jetnet(out); });
+  for (const auto& [name, label] : std::map<std::string, std::int32_t>{{"g", 0}, {"q", 1}, {"t150", 2}, {"w", 3}, {"z150", 4}}) {
+    bl::test::fs::copy_file(path, file(name + ".hdf5"));
+    const Batch b = read(file(name + ".hdf5"));
+    EXPECT_EQ(b.get<std::int32_t>("label")[1], label) << name;
+    EXPECT_EQ(b.text("process", 1), name.substr(0, 1));
+    EXPECT_EQ(facts_["labels"], (nlohmann::json{"g", "q", "t", "w", "z"}));
+  }
+  ReadOptions options;
+  options.label = 1;
+  options.names = {"qcd", "top"};
+  const Batch b = read(file("g.hdf5"), 0, options);
+  EXPECT_EQ(b.get<std::int32_t>("label")[0], 1);
+  EXPECT_EQ(b.text("process", 0), "top");
+  options.process = "mine";
+  EXPECT_EQ(read(file("g.hdf5"), 0, options).text("process", 0), "mine");
+}
+
+TEST_F(Hdf5, JetnetFaults) {
+  const auto changed = [](std::size_t at, float value) {
+    std::vector<float> v(24, 0.0f);
+    v[3] = v[15] = 1;
+    v[at] = value;
+    return v;
+  };
+  EXPECT_HAS(error(make([&](auto& out) { jetnet(out, changed(3, 0.5f)); })), "event 0, particle 0, mask: 0.5 is neither 0 nor 1");
+  EXPECT_HAS(error(make([&](auto& out) { jetnet(out, changed(14, -0.5f)); })), "event 1, particle 0, pt: -600 is negative");
+  EXPECT_HAS(error(make([&](auto& out) { jetnet(out, changed(12, static_cast<float>(kNaN))); })), "event 1, particle 0, eta: nan");
+  EXPECT_HAS(error(make([](auto& out) {
+               out.write("particle_features", {2, 3, 3}, std::vector<float>(18));
+               out.write("jet_features", {2, 4}, std::vector<float>(8));
+             })),
+             "[jet, particle, 4]");
+  EXPECT_HAS(error(make([](auto& out) {
+               out.write("particle_features", {2, 3, 4}, std::vector<float>(24));
+               out.write("jet_features", {2, 5}, std::vector<float>(10));
+             })),
+             "[jet, 4]");
+  EXPECT_HAS(error(make([](auto& out) {
+               out.write("particle_features", {2, 3, 4}, std::vector<float>(24));
+               out.write("jet_features", {3, 4}, std::vector<float>(12));
+             })),
+             "has 2 jets in 'particle_features' and 3 in 'jet_features'");
+}
+
+TEST_F(Hdf5, LabelsAreNamedWhereTheFileDoesNot) {
+  const std::string path = make([](auto& out) {
+    out.write("offsets", std::vector<std::int64_t>{0, 1, 2, 3});
+    for (const char* name : {"pt", "eta", "phi"}) out.write(name, std::vector<float>{1, 1, 1});
+    out.write("label", std::vector<std::int32_t>{1, 0, 5});
+  });
+  ReadOptions options;
+  options.names = {"qcd", "top"};
+  const Batch b = read(path, 0, options);
+  EXPECT_EQ(b.text("process", 0), "top");
+  EXPECT_EQ(b.text("process", 1), "qcd");
+  EXPECT_EQ(b.text("process", 2), "");
+  EXPECT_EQ(facts_["labels"], (nlohmann::json{"qcd", "top"}));
 }
 
 void spanet(store::Output& out, double pt = 100) {
@@ -238,6 +326,26 @@ TEST_F(Hdf5, JaggedConstituentsOfMomenta) {
   EXPECT_NEAR(b.get<float>("mass")[1], std::sqrt(9.0 - 5.0), 1e-6);
   EXPECT_EQ(b.get<std::int8_t>("charge")[1], -1);
   EXPECT_EQ(b.get<std::int32_t>("pid")[1], 13);
+}
+
+TEST_F(Hdf5, JaggedFlagsOfJetClassAreItsLabels) {
+  const auto jets = [](std::vector<std::int32_t> top) {
+    return [top](auto& out) {
+      out.write("offsets", std::vector<std::int64_t>{0, 1, 2, 3});
+      for (const char* name : {"pt", "eta", "phi"}) out.write(name, std::vector<float>{1, 1, 1});
+      out.write("label_QCD", std::vector<std::int32_t>{1, 0, 0});
+      out.write("label_Tbqq", top);
+    };
+  };
+  const Batch b = read(make(jets({0, 1, 0})));
+  const auto label = b.get<std::int32_t>("label");
+  EXPECT_EQ(std::vector<std::int32_t>(label.begin(), label.end()), (std::vector<std::int32_t>{0, 8, -1}));
+  EXPECT_EQ(b.text("process", 0), "QCD");
+  EXPECT_EQ(b.text("process", 1), "Tbqq");
+  EXPECT_EQ(b.text("process", 2), "");
+  EXPECT_EQ(facts_["labels"][8], "Tbqq");
+  EXPECT_EQ(b.get<double>(kExtra + "label_Tbqq")[1], 1.0);  // selections still see the flags
+  EXPECT_HAS(error(make(jets({1, 0, 0}))), "event 0, label_QCD and label_Tbqq are both set");
 }
 
 TEST_F(Hdf5, JaggedFaults) {

@@ -58,6 +58,17 @@ class CommandLine(unittest.TestCase):
         self.refused("--events needs a value", "--events")
         self.refused("'evnets' is neither a mode", "evnets")
 
+    def test_labels(self):
+        listed = run("--list").stdout.decode()
+        self.assertRegex(listed, r"Tbqq +8  t to bqq'; also top")
+        self.refused("no label 'tp', did you mean top", "jets", "--label", "tp")
+        self.refused("'TOP' is there twice", "jets", "--label", "t->bqq,TOP")
+        self.refused("the jets of 'q' would be in QCD and in q", "jets", "--label", "qcd,quark")
+        self.refused("'top:many' is not NAME:EVENTS", "jets", "--label", "top:many")
+        self.refused("--label is for jets", "--label", "top")
+        self.refused("--label and --process both say", "jets", "--label", "top", "--process", "QCD")
+        self.refused("--events 0 leaves nothing to make", "jets", "--label", "top", "--events", 0)
+
     def test_config_file(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "a.toml"
@@ -70,8 +81,8 @@ class CommandLine(unittest.TestCase):
     def test_what_is_missing_is_named(self):
         program("bl-simulate")
         bare = [sys.executable, "-S", "-I", "-B", "-c",
-                "import sys; sys.path.insert(0, sys.argv[1]); from beamline_simulate.command import main; sys.exit(main(sys.argv[2:], '0'))"]
-        done = subprocess.run(bare + [str(CODE.parent), "events", "--process", "tt:1", "--out", "x.bl"], capture_output=True, text=True)
+                "import sys; sys.path[:0] = sys.argv[1:3]; from beamline_simulate.command import main; sys.exit(main(sys.argv[3:], '0'))"]
+        done = subprocess.run(bare + [str(CODE.parent), str(SOURCE / "python"), "events", "--process", "tt:1", "--out", "x.bl"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertRegex(done.stderr, r"^bl-simulate: error: the Python modules pythia8mc, .*make -f Makefile.workflow venv.*\n$")
         wrong = run("--version", env=dict(os.environ, BEAMLINE_VENV="/nowhere"))

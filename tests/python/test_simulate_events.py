@@ -95,6 +95,46 @@ class Making(unittest.TestCase):
             for i in range(batch.events):
                 self.assertTrue((np.diff(batch.event("pt", i)) <= 0).all(), "falling pt")
 
+    def test_jets_by_label(self):
+        stream, jets = self.make("jets", "--label", "top,qcd", "--events", 300, "--no-mpi", "--threads", 2, "--seed", 5)
+        names = np.array(jets.text("process"))
+        self.assertEqual({n: int((names == n).sum()) for n in set(names)}, {"Tbqq": 300, "QCD": 300})
+        self.assertEqual(stream.hello.meta["labels"], {"0": "QCD", "8": "Tbqq"})
+        self.assertEqual([stream.hello.history[0]["options"][k] for k in ("label", "process")], [["top", "qcd"], []])
+        np.testing.assert_array_equal(jets["label"], np.where(names == "QCD", 0, 8))
+        made = jets["event_id"] // 10**12  # number of the class: 109 Tbqq, 111 quark, 112 gluon jets
+        self.assertEqual([int((made == k).sum()) for k in (109, 111, 112)], [300, 150, 150])
+        # gluon jets have more constituents than quark jets, top jets the top's mass
+        counts = jets.counts("pt")
+        self.assertGreater(counts[made == 112].mean(), 1.3 * counts[made == 111].mean())
+        self.assertTrue(160 < np.median(jets["jet_mass"][names == "Tbqq"]) < 190)
+        # Both tops of an event bear its id, are two jets, and stay together when the jets are split.
+        ids, times = np.unique(jets["event_id"], return_counts=True)
+        self.assertEqual(set(times.tolist()), {1, 2})
+        i, j = np.flatnonzero(jets["event_id"] == ids[times == 2][0])
+        self.assertGreater(abs((jets["jet_phi"][i] - jets["jet_phi"][j] + np.pi) % (2 * np.pi) - np.pi), 1)
+        parts = [str(self.folder / name) for name in ("train.bl", "test.bl")]
+        done = subprocess.run([program("bl-split"), "--parts", f"{parts[0]}=0.5,{parts[1]}=0.5", "--in", str(self.folder / "a.bl")], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        train, test = (beamline.concat(list(beamline.read(part))) for part in parts)
+        self.assertEqual(train.events + test.events, 600)
+        self.assertFalse(set(train["event_id"].tolist()) & set(test["event_id"].tolist()))
+        # the label changes names and ids, not the jets; a smaller number of them are the first ones
+        _, tops = self.make("jets", "--process", "Tbqq:40", "--no-mpi", "--seed", 5, name="tops.bl")
+        first = beamline.select(jets, np.flatnonzero(names == "Tbqq")[:40])
+        np.testing.assert_array_equal(tops["pt"], first["pt"])
+        np.testing.assert_array_equal(tops["event_id"], 109 * 10**9 + np.arange(40))
+
+    def test_decays_are_the_labels(self):
+        masses = {"H4q": (105, 140), "Hqql": (60, 125), "Tbl": (80, 160), "q": (20, 90), "g": (60, 150)}
+        _, jets = self.make("jets", "--label", ",".join(masses), "--events", 100, "--no-mpi", "--threads", 2)
+        names, index = np.array(jets.text("process")), np.repeat(np.arange(jets.events), jets.counts("pt"))
+        leptonic = np.bincount(index, np.isin(np.abs(jets["pid"]), (11, 13)) & (jets["pt"] > 20), minlength=jets.events) > 0
+        for name, (low, high) in masses.items():
+            self.assertTrue(low < np.median(jets["jet_mass"][names == name]) < high, name)
+            share = leptonic[names == name].mean()
+            self.assertTrue(share > 0.9 if name in ("Hqql", "Tbl") else share < 0.3, f"{name}: {share}")
+
     def test_stopped(self):
         path = self.folder / "a.bl"
         process = subprocess.Popen([program("bl-simulate"), "--process", "tt", "--events", "1000000", "--out", path, "--metrics", self.folder / "m"], stderr=subprocess.PIPE)

@@ -46,30 +46,50 @@ def smear(events, random, number, charge_of):
 
 
 def truth(events, name):
-    """What may have made a jet: (flat indices [n], flat indices of the decay quarks [n, k], -1 for none)."""
+    """What may have made a jet of class `name`: (flat indices [n], flat indices of the quarks, gluons and charged leptons of
+    its decay [n, k], -1 for none)."""
     pdg = RESONANCE[name]
     if pdg is None:  # the two partons of the hard process are particles 5 and 6
         index = (events.offsets[:-1, None] + np.array([5, 6])).ravel()
+        if name in ("q", "g"):
+            index = index[(events.abs_id[index] == 21) == (name == "g")]
         return index, np.full((len(index), 1), -1)
     copies = np.flatnonzero((events.abs_id == pdg) & (events.status < 0))
-    base = events.offsets[events.event[copies]]
-    d1, d2 = base + events.daughter1[copies], base + events.daughter2[copies]
+    d1, d2 = daughters(events, copies)
     last = (events.abs_id[d1] != pdg) & (events.abs_id[d2] != pdg) & (d1 != d2)
     copies, d1, d2 = copies[last], d1[last], d2[last]
-    if pdg != 6:
-        return copies, np.stack([d1, d2], axis=1)
-    # t -> b W: the quarks are the b and those of the W's last copy
-    w, b = np.where(events.abs_id[d1] == 24, d1, d2), np.where(events.abs_id[d1] == 24, d2, d1)
-    good = (events.abs_id[w] == 24) & (events.abs_id[b] == 5)
-    copies, w, b = copies[good], w[good], b[good]
+    if name in ("H4q", "Hqql"):
+        good = (events.abs_id[d1] == 24) & (events.abs_id[d2] == 24)
+        copies, d1, d2 = copies[good], d1[good], d2[good]
+        products = np.stack([*w_products(events, d1), *w_products(events, d2)], axis=1)
+        leptons = np.isin(events.abs_id[products], (11, 13)).sum(axis=1)
+        good = leptons == (name == "Hqql")
+        copies, products = copies[good], products[good]
+    elif pdg == 6:
+        w, b = np.where(events.abs_id[d1] == 24, d1, d2), np.where(events.abs_id[d1] == 24, d2, d1)
+        good = (events.abs_id[w] == 24) & (events.abs_id[b] == 5)
+        copies, w, b = copies[good], w[good], b[good]
+        products = np.stack([b, *w_products(events, w)], axis=1)
+    else:
+        products = np.stack([d1, d2], axis=1)
+    return copies, np.where(np.isin(events.abs_id[products], (12, 14, 16)), -1, products)
+
+
+def daughters(events, i):
+    """Flat indices of the two daughters of particles i (flat)."""
+    base = events.offsets[events.event[i]]
+    return base + events.daughter1[i], base + events.daughter2[i]
+
+
+def w_products(events, w):
+    """Daughters of the last copy of W bosons w (flat)."""
     for _ in range(50):
-        base = events.offsets[events.event[w]]
-        d1, d2 = base + events.daughter1[w], base + events.daughter2[w]
+        d1, d2 = daughters(events, w)
         same = events.abs_id[d1] == 24
         if not same.any():
             break
         w = np.where(same, d1, w)
-    return copies, np.stack([b, d1, d2], axis=1)
+    return d1, d2
 
 
 def reconstruct(events, random, number, name, charge_of):
@@ -96,7 +116,7 @@ def reconstruct(events, random, number, name, charge_of):
         match = np.flatnonzero(mine)
         if len(match) == 0:
             continue
-        process = name if RESONANCE[name] else "QCD-g" if flavour[match[0]] == 21 else "QCD-q"
+        process = name if name != "QCD" else "QCD-g" if flavour[match[0]] == 21 else "QCD-q"
         c = members[j][np.argsort(-events.pt[members[j]], kind="stable")]
         k = place[c]
         n = number[event[j]]

@@ -28,10 +28,11 @@ class Process:
     label: int      # 0 Standard Model, 1 signal; of a jet class: its number in JetClass
     settings: tuple
     doc: str
+    variants: tuple = ((),)  # further settings, of generators that take turns
 
 
 def _table(*rows):
-    return {name: Process(name, number, label, tuple(settings), doc) for name, number, label, settings, doc in rows}
+    return {name: Process(name, number, label, tuple(settings), doc, *variants) for name, number, label, settings, doc, *variants in rows}
 
 
 EVENTS = _table(
@@ -62,15 +63,58 @@ JETS_COMMON = ["PhaseSpace:pTHatMin=450.", "PhaseSpace:pTHatMax=1100.", "PhaseSp
 _HZ = ["HiggsSM:ffbar2HZ=on", "23:onMode=off", "23:onIfAny=12 14 16", "25:onMode=off"]
 _HADRONIC = "1 2 3 4 5"
 
+_WW = _HZ + ["25:onIfMatch=24 -24", "24:onMode=off"]
+_LEPTONIC = "11 13"  # as in JetClass
+
 JETS = _table(
     ("QCD", 101, 0, ["HardQCD:all=on"], "light quarks, c, b and gluons"),
     ("Hbb", 102, 1, _HZ + ["25:onIfMatch=5 -5"], "H to bb, made with Z to neutrinos"),
     ("Hcc", 103, 2, _HZ + ["25:onIfMatch=4 -4"], "H to cc, made with Z to neutrinos"),
     ("Hgg", 104, 3, _HZ + ["25:onIfMatch=21 21"], "H to gg, made with Z to neutrinos"),
+    ("H4q", 105, 4, _WW + [f"24:onIfAny={_HADRONIC}"], "H to WW* to four quarks, made with Z to neutrinos"),
+    # Pythia can tell W+ from W-, not the first from the second: two generators, one for each charge of the lepton
+    ("Hqql", 106, 5, _WW, "H to WW* to two quarks, an electron or muon and its neutrino, made with Z to neutrinos",
+     tuple((f"24:on{a}IfAny={_HADRONIC}", f"24:on{b}IfAny={_LEPTONIC}") for a, b in (("Pos", "Neg"), ("Neg", "Pos")))),
     ("Zqq", 107, 6, ["WeakBosonAndParton:qqbar2gmZg=on", "WeakBosonAndParton:qg2gmZq=on", "WeakZ0:gmZmode=2", "23:onMode=off", f"23:onIfAny={_HADRONIC}"],
      "Z to quarks, made with a parton"),
     ("Wqq", 108, 7, ["WeakBosonAndParton:qqbar2Wg=on", "WeakBosonAndParton:qg2Wq=on", "24:onMode=off", f"24:onIfAny={_HADRONIC}"], "W to quarks, made with a parton"),
     ("Tbqq", 109, 8, _TTBAR + ["24:onMode=off", f"24:onIfAny={_HADRONIC}"], "t to bqq', made in pairs"),
+    ("Tbl", 110, 9, _TTBAR + ["24:onMode=off", f"24:onIfAny={_LEPTONIC}"], "t to b, an electron or muon and its neutrino, made in pairs"),
+    # The hard processes without a quark (or gluon) in the final state have no such jet: leaving them out changes speed only.
+    ("q", 111, 10, [f"HardQCD:{p}=on" for p in ("gg2qqbar", "qg2qg", "qq2qq", "qqbar2qqbarNew", "gg2ccbar", "qqbar2ccbar", "gg2bbbar", "qqbar2bbbar")],
+     "quark jets of QCD, c and b among them"),
+    ("g", 112, 11, [f"HardQCD:{p}=on" for p in ("gg2gg", "qg2qg", "qqbar2gg")], "gluon jets of QCD"),
 )
 # PDG id of the particle whose decay makes the jet, per class; None: a parton of the hard process
-RESONANCE = {"QCD": None, "Hbb": 25, "Hcc": 25, "Hgg": 25, "Zqq": 23, "Wqq": 24, "Tbqq": 6}
+RESONANCE = {"QCD": None, "Hbb": 25, "Hcc": 25, "Hgg": 25, "H4q": 25, "Hqql": 25, "Zqq": 23, "Wqq": 24, "Tbqq": 6, "Tbl": 6, "q": None, "g": None}
+
+
+@dataclass(frozen=True)
+class Label:
+    name: str       # in the stream
+    number: int     # that of JetClass (arXiv:2202.03772); quark and gluon jets apart come after its ten
+    classes: tuple  # of JETS, in equal parts
+    aliases: tuple
+    doc: str
+
+
+LABELS = {label.name: label for label in (
+    Label("QCD", 0, ("q", "g"), ("qcd", "q/g"), "quark and gluon jets, half and half"),
+    Label("Hbb", 1, ("Hbb",), ("H->bb",), "H to bb"),
+    Label("Hcc", 2, ("Hcc",), ("H->cc",), "H to cc"),
+    Label("Hgg", 3, ("Hgg",), ("H->gg",), "H to gg"),
+    Label("H4q", 4, ("H4q",), ("H->4q", "H->qqqq"), "H to WW* to four quarks"),
+    Label("Hqql", 5, ("Hqql",), ("H->qql", "H->lvqq"), "H to WW* to two quarks, e or mu, and a neutrino"),
+    Label("Zqq", 6, ("Zqq",), ("Z", "Z->qq"), "Z to quarks"),
+    Label("Wqq", 7, ("Wqq",), ("W", "W->qq"), "W to quarks"),
+    Label("Tbqq", 8, ("Tbqq",), ("top", "t", "t->bqq"), "t to bqq'"),
+    Label("Tbl", 9, ("Tbl",), ("t->bl", "t->blv"), "t to b, e or mu, and a neutrino"),
+    Label("q", 10, ("q",), ("quark",), "quark jets"),
+    Label("g", 11, ("g",), ("gluon",), "gluon jets"),
+)}
+
+
+def label_named(name):
+    """The Label of a name or alias, in upper or lower case; None when there is none."""
+    wanted = name.lower()
+    return next((label for label in LABELS.values() if wanted in (n.lower() for n in (label.name, *label.aliases))), None)

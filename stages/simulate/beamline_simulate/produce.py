@@ -1,15 +1,12 @@
 """The stream of a run: chunks made by several processes, put together in an order that does not depend on them."""
 import concurrent.futures
-import json
 import multiprocessing
-import os
-import sys
-import time
 from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 
 import beamline
+from beamline_stage.run import check_output
 
 from . import worker
 from .errors import Failed
@@ -18,7 +15,9 @@ from .processes import EVENTS, JETS
 BATCH = {"events": 4096, "jets": 512}  # about 1 MiB
 SCHEMA = {"events": "objects/1", "jets": "particles/1"}
 DETECTOR = "parametric detector 1, docs/samples.md"
-_ID_STEP = 1_000_000_000  # event id = number of the process * this + number of the event
+_ID_STEP = 1_000_000_000  # event id = number of the process * this + number of the event or jet
+# with labels: number of the class * _CLASS_STEP + number of the chunk * _CHUNK_STEP + number of the event tried in it
+_CLASS_STEP, _CHUNK_STEP = 10**12, 10**6
 
 
 def plan(counts):
@@ -82,52 +81,44 @@ class Chunks:
 
 
 def columns(mode, picked, first):
-    """Columns of a batch from [(process, chunk, rows of the chunk, numbers of those events)]; the first has index `first`."""
-    event = {k: np.concatenate([chunk[0][k][rows] for _, chunk, rows, _ in picked]) for k in picked[0][1][0]}
-    counts = np.concatenate([chunk[2][rows] for _, chunk, rows, _ in picked])
-    starts = [np.concatenate([[0], np.cumsum(chunk[2])]) for _, chunk, _, _ in picked]
+    """Columns of a batch from [(process, label or None, chunk, rows of the chunk, numbers of those events)]; the first has
+    index `first`. With a label, the jets of one event share its id."""
+    event = {k: np.concatenate([chunk[0][k][rows] for _, _, chunk, rows, _ in picked]) for k in picked[0][2][0]}
+    counts = np.concatenate([chunk[2][rows] for _, _, chunk, rows, _ in picked])
+    starts = [np.concatenate([[0], np.cumsum(chunk[2])]) for _, _, chunk, _, _ in picked]
     entries = {}
-    for name in picked[0][1][1]:
+    for name in picked[0][2][1]:
         pieces = []
-        for (_, chunk, rows, _), start in zip(picked, starts):
+        for (_, _, chunk, rows, _), start in zip(picked, starts):
             values, n = chunk[1][name], chunk[2][rows]
             ends = np.cumsum(n)
             pieces.append(values[np.arange(ends[-1]) + np.repeat(start[rows] - ends + n, n)])
         entries[name] = np.concatenate(pieces)
-    names = [chunk[3][r] for _, chunk, rows, _ in picked for r in rows]
-    label = np.concatenate([np.full(len(rows), entry.label, np.int32) for entry, _, rows, _ in picked])
-    ids = np.concatenate([entry.number * _ID_STEP + numbers for entry, _, _, numbers in picked])
+    names = [label.name if label else chunk[3][r] for _, label, chunk, rows, _ in picked for r in rows]
+    number = np.concatenate([np.full(len(rows), label.number if label else entry.label, np.int32) for entry, label, _, rows, _ in picked])
+    tried = event.pop("tried", None)
+    ids = np.concatenate([entry.number * _ID_STEP + numbers for entry, _, _, _, numbers in picked])
+    if picked[0][1]:
+        base = np.concatenate([entry.number * _CLASS_STEP + numbers // worker.CHUNK * _CHUNK_STEP for entry, _, _, _, numbers in picked])
+        ids = base + tried
     dim = "object" if mode == "events" else "particle"
     return {
         "event_index": np.arange(first, first + len(counts), dtype=np.uint64),
         "event_id": ids.astype(np.uint64),
         "weight": event.pop("weight").astype(np.float64),
         **beamline.text_column("process", names),
-        "label": label,
+        "label": number,
         **event,
         dim + "_offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32),
         **entries,
     }
 
 
-def check_output(out, force):
-    """What can be refused is refused before minutes of work."""
-    if out == "-":
-        if os.isatty(1):
-            raise beamline.UsageError("the output is binary and standard output is a terminal: give --out FILE, or pipe it into the next stage")
-    elif "://" in out:
-        raise beamline.UsageError(f"--out {out}: bl-simulate writes to files and pipes; pipe it into a stage that writes to a socket")
-    elif os.path.exists(out) and not force:
-        raise beamline.WriteError(f"'{out}' exists: give --force to replace it, or another name")
-    elif not os.access(os.path.dirname(os.path.abspath(out)), os.W_OK):
-        raise beamline.WriteError(f"cannot create '{out}': its folder does not exist or may not be written")
-
-
 def run(options, requests, history, progress):
-    """requests: [(name, events)]. Writes the stream to options.out."""
-    check_output(options.out, options.force)
+    """requests: see command.Request. Writes the stream to options.out."""
+    check_output("bl-simulate", options.out, options.force)
     table = EVENTS if options.mode == "events" else JETS
-    names, counts = [n for n, _ in requests], [n for _, n in requests]
+    names, counts = [r.process for r in requests], [r.events for r in requests]
     schema = beamline.load_schema(SCHEMA[options.mode])
     process, number = plan(counts)
     progress.total(len(process))
@@ -143,8 +134,11 @@ def run(options, requests, history, progress):
             # measured on each process's first chunk, to some per cent
             "processes": {name: {"number": table[name].number, "label": table[name].label, "events": n, "what": table[name].doc,
                                  "cross_section_pb": _round(facts[name]["cross_section_pb"]), "cross_section_error_pb": _round(facts[name]["error_pb"]),
-                                 "efficiency": _round(facts[name]["accepted"] / facts[name]["tried"])} for name, n in requests},
+                                 "efficiency": _round(facts[name]["accepted"] / facts[name]["tried"])} for name, n in zip(names, counts)},
         }
+        labels = {str(r.label.number): r.label.name for r in requests if r.label}
+        if labels:
+            meta["labels"] = labels
         with beamline.Writer(options.out, schema, meta, history, force=options.force) as out:
             size = BATCH[options.mode]
             last = {(int(p), int(c)): i for i, (p, c) in enumerate(zip(process, number // worker.CHUNK))}  # where each chunk is needed last
@@ -155,7 +149,7 @@ def run(options, requests, history, progress):
                 for p, c in sorted(set(zip(part.tolist(), chunk.tolist()))):
                     here = np.flatnonzero((part == p) & (chunk == c))
                     data = chunks.get(p, c)[0]
-                    picked.append((table[names[p]], data, local[here] - c * worker.CHUNK, local[here]))
+                    picked.append((table[names[p]], requests[p].label, data, local[here] - c * worker.CHUNK, local[here]))
                     places.append(here)
                 batch = schema.batch(columns(options.mode, picked, first))
                 index = batch["event_index"].copy()
@@ -175,45 +169,3 @@ def run(options, requests, history, progress):
 def _round(x):
     return float(f"{x:.4g}")
 
-
-class Progress:
-    """One line redrawn on a terminal, nothing otherwise; the same numbers as JSON lines to a file."""
-
-    def __init__(self, name, metrics, quiet):
-        self._name, self._quiet = name, quiet or not sys.stderr.isatty()
-        self._metrics = None
-        if metrics:
-            try:
-                self._metrics = open(metrics, "w")
-            except OSError as e:
-                raise beamline.WriteError(f"cannot create '{metrics}': {e.strerror}") from None
-        self._start, self._last, self._total = time.monotonic(), 0.0, 0
-
-    def total(self, events):
-        self._total = events
-
-    def show(self, events):
-        now = time.monotonic() - self._start
-        if now - self._last < 0.5 or not events:
-            return
-        self._last = now
-        rate = events / now
-        left = (self._total - events) / rate
-        self._metric({"t": round(now, 2), "events": events, "rate": round(rate, 1)})
-        if not self._quiet:
-            print(f"\r\033[K{self._name}: {events}/{self._total} events, {rate:.0f}/s, {int(left) // 60}:{int(left) % 60:02d} left", end="", file=sys.stderr, flush=True)
-
-    def finish(self, events):
-        self._metric({"done": True, "events": events, "seconds": round(time.monotonic() - self._start, 2)})
-        self.clear()
-
-    def clear(self):
-        if not self._quiet:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-    def _metric(self, line):
-        if self._metrics:
-            try:
-                print(json.dumps(line), file=self._metrics, flush=True)
-            except OSError as e:
-                raise beamline.WriteError(f"cannot write metrics: {e.strerror}") from None

@@ -33,13 +33,13 @@ def _leave_with(parent):
     os._exit(1)
 
 
-def generator(mode, process, seed, mpi):
-    """An initialised Pythia."""
+def generator(mode, process, variant, seed, mpi):
+    """An initialised Pythia. variant: further settings."""
     import pythia8mc
 
     from .errors import Failed
     pythia = pythia8mc.Pythia("", False)
-    settings = COMMON + (JETS_COMMON if mode == "jets" else []) + list(process.settings)
+    settings = COMMON + (JETS_COMMON if mode == "jets" else []) + list(process.settings) + list(variant)
     for setting in settings + ["Random:setSeed=on", f"Random:seed={seed}", f"PartonLevel:MPI={'on' if mpi else 'off'}"]:
         if not pythia.readString(setting):
             raise Failed(f"{process.name}: Pythia refuses the setting '{setting}'")
@@ -61,11 +61,13 @@ def generate(mode, name, seed, chunk, wanted, selection, mpi):
     from .record import Events, Random
     process = (EVENTS if mode == "events" else JETS)[name]
     key = pythia_seed(seed, process, chunk)
-    pythia = generator(mode, process, key, mpi)
+    pythias = [generator(mode, process, variant, key, mpi) for variant in process.variants]
     random = Random((seed ^ (process.number << 48) ^ (chunk << 16)) & (2**64 - 1))
-    parts, have, tried = [], 0, 0
+    parts, have, tried, turn = [], 0, 0, 0
     started = time.monotonic()
     while have < wanted:
+        pythia = pythias[turn % len(pythias)]
+        turn += 1
         batch = pythia.nextBatch(STEP, "skip")
         if len(batch) == 0:
             raise Failed(f"{name}: Pythia makes no more events in chunk {chunk}")
@@ -79,8 +81,9 @@ def generate(mode, name, seed, chunk, wanted, selection, mpi):
             _counter.value += min(new, max(0, wanted - have + new))
         if tried >= MAX_TRIES and have < wanted * tried / (50 * MAX_TRIES):
             raise Failed(f"{name}: only {have} of {tried} events pass; loosen --selection or leave the process out")
-    info = pythia.infoPython()
-    facts = {"tried": tried, "accepted": have, "cross_section_pb": info.sigmaGen() * 1e9, "error_pb": info.sigmaErr() * 1e9,
+    infos = [p.infoPython() for p in pythias if p.infoPython().nAccepted()]
+    facts = {"tried": tried, "accepted": have, "cross_section_pb": sum(i.sigmaGen() for i in infos) * 1e9,
+             "error_pb": sum(i.sigmaErr() ** 2 for i in infos) ** 0.5 * 1e9,
              "version": f"{pythia.settings.parm('Pythia:versionNumber'):.3f}", "seconds": time.monotonic() - started}
     return _join(parts, wanted), facts
 
@@ -109,6 +112,7 @@ def _jets(events, random, number, process, selection, pythia):
     which = np.array([j["event"] for j in made], np.int64)
     event = {k: np.array([j[k] for j in made], np.float32) for k in per_jet}
     event["weight"] = events.weights[which]
+    event["tried"] = number[which]
     entries = {k: np.concatenate([j[k] for j in made] or [np.empty(0)]).astype(dtypes.get(k, np.float32)) for k in per_particle}
     for columns, name in ((event, "jet_phi"), (entries, "phi")):
         columns[name] = np.clip(columns[name], np.float32(-np.pi), np.float32(np.pi))
