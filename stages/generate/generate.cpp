@@ -176,10 +176,13 @@ Batch to_batch(std::span<const models::Sequence> sequences, std::uint64_t first,
 
 nlohmann::json metadata(const Model& model, const models::GeneratorConfig& config) {
   const models::Sampling& s = config.sampling;
-  return {{"tokenizer", model.tokenizer},
-          {"model", {{"hash", model.hash}, {"objective", kind}, {"codebook", models::codebook_of(model.tokenizer)}}},
-          {"generation",
-           {{"temperature", s.temperature}, {"top_k", s.top_k}, {"top_p", s.top_p}, {"stop_threshold", s.stop_threshold}, {"max_length", config.max_length}}}};
+  nlohmann::json meta = {
+      {"tokenizer", model.tokenizer},
+      {"model", {{"hash", model.hash}, {"objective", kind}, {"codebook", models::codebook_of(model.tokenizer)}}},
+      {"generation",
+       {{"temperature", s.temperature}, {"top_k", s.top_k}, {"top_p", s.top_p}, {"stop_threshold", s.stop_threshold}, {"max_length", config.max_length}}}};
+  for (std::size_t c = 0; c < model.classes.size(); ++c) meta["labels"][std::to_string(c)] = model.classes[c];
+  return meta;
 }
 
 }  // namespace bl::generate

@@ -49,7 +49,7 @@ std::vector<std::int32_t> classes_of(const std::vector<std::string>& names, cons
 // Sequences first, first + 1, … as a batch of tokens/1. labels: sequence i is of class labels[i mod size]; may be empty.
 Batch to_batch(std::span<const models::Sequence> sequences, std::uint64_t first, const Model& model, std::span<const std::int32_t> labels);
 
-// meta["tokenizer"], meta["model"] and meta["generation"] of the stream.
+// meta["tokenizer"], meta["model"] and meta["generation"] of the stream, and meta["labels"]: the names of its classes.
 nlohmann::json metadata(const Model& model, const models::GeneratorConfig& config);
 
 }  // namespace bl::generate

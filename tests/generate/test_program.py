@@ -116,6 +116,8 @@ class Generate(unittest.TestCase):
         lengths = np.diff(made["token_offsets"])
         np.testing.assert_array_equal(made["label"], 1 - np.arange(1000) % 2)
         self.assertEqual(list(made.text("process"))[:2], ["many", "few"])
+        with beamline.read(self.folder / "both.bl") as stream:
+            self.assertEqual(stream.hello.meta["labels"], {"0": "few", "1": "many"})
         self.assertGreater(lengths[::2].mean(), 9.5)
         self.assertLess(lengths[1::2].mean(), 7)
         self.refuses(2, ["makes events of a class", "few, many"], "--model", "classes.h5")
