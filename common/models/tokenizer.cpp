@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
+#include "models/vqvae.hpp"
 
 namespace bl::models {
 namespace {
@@ -106,6 +107,9 @@ std::string_view name_of(TokenizerKind kind) {
     case TokenizerKind::formula: return "formula";
     case TokenizerKind::quantile: return "quantile";
     case TokenizerKind::kmeans: return "kmeans";
+    case TokenizerKind::binning: return "binning";
+    case TokenizerKind::vqvae: return "vqvae";
+    case TokenizerKind::vqvae_conditional: return "vqvae-conditional";
   }
   return "unknown";
 }
@@ -161,7 +165,7 @@ Binning bins_of(std::vector<double> edges) {
 }
 
 std::size_t Tokenizer::particle_tokens() const {
-  if (kind == TokenizerKind::kmeans) return std::accumulate(codes.begin(), codes.end(), std::size_t{0});
+  if (kind == TokenizerKind::kmeans || learned(kind)) return std::accumulate(codes.begin(), codes.end(), std::size_t{0});
   return categories.size() * pt.front().bins() * eta.bins() * phi.bins();
 }
 
@@ -198,6 +202,17 @@ std::uint64_t Tokenizer::hash() const {
   for (const auto& e : extras) {
     f.text(name_of(e.what));
     f.bins(e.bins);
+  }
+  if (network) {
+    for (const auto& [key, value] : network->config().to_map()) {
+      f.text(key);
+      f.text(value);
+    }
+    for (const nn::ParamInfo& p : network->params().list()) {
+      const auto values = network->params().of(p.at);
+      f.text(p.name);
+      f.number(hash64(values.data(), values.size_bytes()));
+    }
   }
   return f.hash();
 }
@@ -239,6 +254,17 @@ void validate(const Tokenizer& t) {
     for (std::size_t i = 0; i < t.features(); ++i)
       if (!std::isfinite(t.mean[i]) || !(t.scale[i] > 0) || !std::isfinite(t.scale[i]))
         fail(Exit::input, "the tokenizer's feature {} has mean {} and scale {}", i, t.mean[i], t.scale[i]);
+  } else if (learned(t.kind)) {
+    const auto* const net = t.network.get();
+    if (net == nullptr || t.codes.size() != 1 || net->config().codes != t.codes[0] || n != 1 || t.categories[0] != kCategories || t.frame != Frame::jet)
+      fail(Exit::input, "a {} tokenizer holds one network for the constituents of jets, and its number of codes", name_of(t.kind));
+    if (net->config().conditional != (t.kind == TokenizerKind::vqvae_conditional))
+      fail(Exit::input, "the tokenizer's kind is {}, and its network is the other one", name_of(t.kind));
+    if (t.pt[0].bins() != 1 || t.eta.bins() != 1 || t.phi.bins() != 1)
+      fail(Exit::input, "a {} tokenizer holds one range for each of pt, eta and phi", name_of(t.kind));
+    if (const std::string name = net->params().first_not_finite(net->params().values()); !name.empty())
+      fail(Exit::input, "the tokenizer's network holds a number in '{}' that is not finite", name);
+    bounded(t.codes[0]);
   } else {
     if (!t.codes.empty() || !t.centres.empty()) fail(Exit::input, "a {} tokenizer holds no k-means centres", name_of(t.kind));
     bounded(static_cast<double>(n) * static_cast<double>(t.pt[0].bins()) * static_cast<double>(t.eta.bins()) * static_cast<double>(t.phi.bins()));
@@ -304,6 +330,17 @@ Encoder::Encoder(Tokenizer tokenizer, Unknown unknown) : tokenizer_(std::move(to
     }
     return;
   }
+  if (learned(t.kind)) {
+    coder_ = std::make_shared<VqVaeCoder>(t.network);
+    for (std::size_t c = 1; c <= t.particle_tokens(); ++c) table_[c].category = kCategories;
+    if (conditional()) return;
+    std::vector<std::int32_t> ids(t.particle_tokens());
+    std::iota(ids.begin(), ids.end(), 1);
+    std::vector<Decoded> decoded;
+    decode_jets(ids, std::vector<std::uint64_t>{0, ids.size()}, decoded);
+    std::copy(decoded.begin(), decoded.end(), table_.begin() + 1);
+    return;
+  }
   std::size_t token = 1;
   for (std::size_t i = 0; i < t.categories.size(); ++i)
     for (const double pt : t.pt[i].centres)
@@ -313,6 +350,7 @@ Encoder::Encoder(Tokenizer tokenizer, Unknown unknown) : tokenizer_(std::move(to
 
 std::int32_t Encoder::particle(std::uint8_t category, double pt, double eta, double phi) const {
   const Tokenizer& t = tokenizer_;
+  check(!learned(t.kind), "one particle for a network, which encodes jets");
   const int slot = category <= kCategories ? slot_[category] : -1;
   if (slot < 0) return 0;
   const auto s = static_cast<std::size_t>(slot);
@@ -338,12 +376,7 @@ std::int32_t Encoder::particle(std::uint8_t category, double pt, double eta, dou
   count_outside(tokenizer_.pt[slot].outside(pt), tally.pt_outside);
   count_outside(tokenizer_.eta.outside(eta), tally.eta_outside);
   count_outside(tokenizer_.phi.outside(phi), tally.phi_outside);
-  if (tally.errors_) {
-    const Decoded& d = decode(token);
-    if (pt > 0) tally.pt_error.add((static_cast<double>(d.pt) - pt) / pt);
-    tally.eta_error.add(static_cast<double>(d.eta) - eta);
-    tally.phi_error.add(wrapped(static_cast<double>(d.phi) - phi));
-  }
+  if (tally.errors_) tally.compare(pt, eta, phi, decode(token));
   return token;
 }
 
@@ -397,6 +430,68 @@ bool Encoder::decode_extra(std::int32_t token, std::size_t extra, double& value)
   return true;
 }
 
+void Encoder::decode_jets(std::span<const std::int32_t> tokens, std::span<const std::uint64_t> offsets, std::vector<Decoded>& out) const {
+  check(coder_ != nullptr, "decode_jets of a tokenizer without a network");
+  std::vector<std::int32_t> ids(tokens.begin(), tokens.end());
+  for (auto& id : ids) --id;
+  const std::vector<float> x = coder_->decode(ids, offsets);
+  const VqVaeConfig& config = coder_->model().config();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const auto c = config.constituent(x.data() + i * kVqFeatures);
+    out.push_back({kCategories, c.pt, c.deta, c.dphi});
+  }
+}
+
+JetEncoder::JetEncoder(const Encoder& encoder) : encoder_(encoder) { check(encoder.coder_ != nullptr, "JetEncoder of a tokenizer without a network"); }
+
+void JetEncoder::add(const Event& event, Tokens& out, Tally& tally) {
+  const Tokenizer& t = encoder_.tokenizer_;
+  const VqVaeConfig& config = encoder_.coder_->model().config();
+  const std::size_t n = event.category.size(), kept = std::min<std::size_t>(n, t.max_particles);
+  std::uint16_t position = 0;
+  for (std::size_t i = 0; i < kept; ++i) {
+    const Direction d = to_frame(Frame::jet, event, static_cast<double>(event.eta[i]), static_cast<double>(event.phi[i]));
+    const double pt = static_cast<double>(event.pt[i]), eta = static_cast<double>(d.eta), phi = static_cast<double>(d.phi);
+    const int beyond_eta = t.eta.outside(eta), beyond_phi = t.phi.outside(phi);
+    count_outside(t.pt[0].outside(pt), tally.pt_outside);
+    count_outside(beyond_eta, tally.eta_outside);
+    count_outside(beyond_phi, tally.phi_outside);
+    if (!config.clip && (beyond_eta != 0 || beyond_phi != 0)) {
+      ++tally.dropped;
+      continue;
+    }
+    const auto x = config.features(pt, eta, phi);
+    features_.insert(features_.end(), x.begin(), x.end());
+    if (tally.errors_) true_.push_back({event.pt[i], d.eta, d.phi});
+    out.token.push_back(0);
+    out.position.push_back(position++);
+    out.category.push_back(kCategories);
+    out.pt.push_back(event.pt[i]);
+    out.eta.push_back(event.eta[i]);
+    out.phi.push_back(event.phi[i]);
+  }
+  offsets_.push_back(features_.size() / kVqFeatures);
+  ++tally.events;
+  tally.particles += n;
+  tally.truncated_particles += n - kept;
+  tally.truncated_events += n > kept;
+}
+
+void JetEncoder::finish(Tokens& out, Tally& tally) {
+  std::vector<std::int32_t> tokens = encoder_.coder_->encode(features_, offsets_);
+  for (auto& token : tokens) ++tally.used[static_cast<std::size_t>(++token)];
+  std::copy(tokens.begin(), tokens.end(), out.token.end() - static_cast<std::ptrdiff_t>(tokens.size()));
+  if (tally.errors_) {
+    std::vector<Decoded> decoded;
+    encoder_.decode_jets(tokens, offsets_, decoded);
+    for (std::size_t i = 0; i < decoded.size(); ++i)
+      tally.compare(static_cast<double>(true_[i].pt), static_cast<double>(true_[i].eta), static_cast<double>(true_[i].phi), decoded[i]);
+  }
+  features_.clear();
+  true_.clear();
+  offsets_.assign(1, 0);
+}
+
 void ErrorTally::add(double error) {
   if (histogram_.empty()) histogram_.resize(kDecades * kPerDecade + 1);
   ++entries_;
@@ -437,12 +532,19 @@ double ErrorTally::quantile68() const {
 
 Tally::Tally(const Encoder& encoder, bool errors) : used(encoder.tokenizer().vocabulary()), errors_(errors) {}
 
+void Tally::compare(double pt, double eta, double phi, const Decoded& decoded) {
+  if (pt > 0) pt_error.add((static_cast<double>(decoded.pt) - pt) / pt);
+  eta_error.add(static_cast<double>(decoded.eta) - eta);
+  phi_error.add(wrapped(static_cast<double>(decoded.phi) - phi));
+}
+
 void Tally::merge(const Tally& other) {
   events += other.events;
   particles += other.particles;
   truncated_events += other.truncated_events;
   truncated_particles += other.truncated_particles;
   unknown += other.unknown;
+  dropped += other.dropped;
   for (std::size_t i = 0; i < 2; ++i) {
     pt_outside[i] += other.pt_outside[i];
     eta_outside[i] += other.eta_outside[i];

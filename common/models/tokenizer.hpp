@@ -11,6 +11,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,14 +21,20 @@
 
 namespace bl::models {
 
+template <class T>
+class VqVae;
+class VqVaeCoder;
+
 // Categories of particles, as in the column `category` of tokens/1.
 inline constexpr std::uint8_t kCategories = 10;                        // 1 j, 2 b, 3 e-, 4 e+, 5 m-, 6 m+, 7 g, 8 tau-, 9 tau+, 10 constituent
 std::string_view category_name(std::uint8_t category);                 // "j"; "?" outside 1…10
 std::uint8_t category_named(std::string_view name);                    // throws Exit::usage and lists the names
 std::string category_names(std::span<const std::uint8_t> categories);  // "j, b, e-"
 
-enum class TokenizerKind { formula, quantile, kmeans };
-std::string_view name_of(TokenizerKind kind);
+enum class TokenizerKind { formula, quantile, kmeans, binning, vqvae, vqvae_conditional };
+std::string_view name_of(TokenizerKind kind);  // "vqvae-conditional"
+// Those that a network encodes, many jets at a time (JetEncoder).
+inline bool learned(TokenizerKind kind) { return kind == TokenizerKind::vqvae || kind == TokenizerKind::vqvae_conditional; }
 
 // What eta and phi are measured from.
 enum class Frame {
@@ -80,15 +87,17 @@ struct Tokenizer {
   std::uint32_t max_particles = 18;  // the hardest so many of an event are kept
   double btag = 0.5;                 // a jet with at least this b-tag is a b
 
-  // formula, quantile: token = (id−1)·Npt·Neta·Nphi + (pt−1)·Neta·Nphi + (eta−1)·Nphi + phi, all 1-based.
-  // kmeans: one bin each, the range of the entries it was fitted on.
+  // formula, binning, quantile: token = (id−1)·Npt·Neta·Nphi + (pt−1)·Neta·Nphi + (eta−1)·Nphi + phi, all 1-based.
+  // kmeans: one bin each, the range of the entries it was fitted on; vqvae: the range of what it encodes.
   std::vector<Binning> pt;  // one for each category, of the same number of bins
   Binning eta, phi;
 
-  // kmeans: the codes of category i are consecutive, in the order of `categories`.
+  // kmeans: the codes of category i are consecutive, in the order of `categories`. vqvae: of its one category.
   std::vector<std::uint32_t> codes;  // number of codes of each category
   std::vector<float> centres;        // [sum of codes, features()], standardised
   std::vector<float> mean, scale;    // [features()]: feature = (raw − mean) / scale
+
+  std::shared_ptr<const VqVae<float>> network;  // vqvae; its code c is token c + 1
 
   std::vector<ExtraBinning> extras;
   FitRecord fit;
@@ -147,13 +156,13 @@ struct Tokens {
 
 class Tally;
 
-// A tokenizer made ready for use. Const and free of shared state: one serves all threads.
+// A tokenizer made ready for use. Const: one serves all threads.
 class Encoder {
  public:
   explicit Encoder(Tokenizer tokenizer, Unknown unknown = Unknown::error);  // throws as validate()
   const Tokenizer& tokenizer() const { return tokenizer_; }
 
-  // eta and phi relative. Token in 1 … P, or 0 when the category is not one of the tokenizer's.
+  // Of every kind but the learned ones. eta and phi relative. Token in 1 … P, or 0 when the category is not one of the tokenizer's.
   std::int32_t particle(std::uint8_t category, double pt, double eta, double phi) const;
   std::int32_t extra(std::size_t extra, double value) const;
   // The same, counted.
@@ -163,19 +172,47 @@ class Encoder {
   // category under Unknown::error.
   void encode(const Event& event, Tokens& out, Tally& tally) const;
 
-  // Any id of the vocabulary; category 0 for those that are not a particle's.
+  // Any id of the vocabulary; category 0 for those that are not a particle's. Tokens of vqvae-conditional have a category
+  // alone: what else they mean depends on their jet.
   const Decoded& decode(std::int32_t token) const { return table_[static_cast<std::size_t>(token)]; }
   // Value of an event-level token; false when `token` is not one of extra number `extra`.
   bool decode_extra(std::int32_t token, std::size_t extra, double& value) const;
 
+  // Conditional tokens: appends what all tokens of one or more jets stand for, pt in GeV, eta and phi relative to the axis.
+  // Tokens are those of particles.
+  void decode_jets(std::span<const std::int32_t> tokens, std::span<const std::uint64_t> offsets, std::vector<Decoded>& out) const;
+  bool conditional() const { return tokenizer_.kind == TokenizerKind::vqvae_conditional; }
+
  private:
   friend class Tally;
+  friend class JetEncoder;
   Tokenizer tokenizer_;
   Unknown unknown_;
   std::array<std::int16_t, kCategories + 1> slot_{};  // index in `categories`, or −1
   std::vector<NearestCentre> nearest_;                // kmeans: one for each category
   std::vector<std::int32_t> first_code_;              // kmeans: first id of each category
   std::vector<Decoded> table_;                        // [vocabulary]
+  std::shared_ptr<const VqVaeCoder> coder_;           // vqvae
+};
+
+// Encodes jets by a network: events are added one by one, their tokens are there after finish(). One for each batch.
+class JetEncoder {
+ public:
+  explicit JetEncoder(const Encoder& encoder);  // of a learned kind
+  // Appends what Encoder::encode would, with tokens to come. Constituents beyond the largest angles are counted, and left
+  // out or brought to the limit as the tokenizer says.
+  void add(const Event& event, Tokens& out, Tally& tally);
+  // Fills in the tokens of the events that were added since the last call.
+  void finish(Tokens& out, Tally& tally);
+
+ private:
+  struct Relative {
+    float pt, eta, phi;
+  };
+  const Encoder& encoder_;
+  std::vector<std::uint64_t> offsets_{0};
+  std::vector<float> features_;
+  std::vector<Relative> true_;  // for the errors
 };
 
 // Order-free sums: merging in any order gives the same bits.
@@ -206,6 +243,7 @@ class Tally {
   std::uint64_t events = 0, particles = 0;                                  // before the cut on multiplicity
   std::uint64_t truncated_events = 0, truncated_particles = 0;              // beyond max_particles
   std::uint64_t unknown = 0;                                                // of a category without tokens
+  std::uint64_t dropped = 0;                                                // vqvae: beyond the largest angles, without a token
   std::array<std::uint64_t, 2> pt_outside{}, eta_outside{}, phi_outside{};  // below, above the binned range
   std::array<std::array<std::uint64_t, 2>, kExtras> extra_outside{};        // by Extra
   std::vector<std::uint64_t> used;                                          // [vocabulary]
@@ -213,6 +251,8 @@ class Tally {
 
  private:
   friend class Encoder;
+  friend class JetEncoder;
+  void compare(double pt, double eta, double phi, const Decoded& decoded);
   bool errors_;
 };
 

@@ -100,12 +100,16 @@ void validate(const FitOptions& o) {
   for (const auto bins : {o.pt_bins, o.eta_bins, o.phi_bins, o.extra_bins})
     if (bins == 0 || bins > kMaxBins) fail(Exit::usage, "{} bins are asked for, it must be 1 to {}", bins, kMaxBins);
   const bool edges = !o.pt_edges.empty() || !o.eta_edges.empty() || !o.phi_edges.empty();
-  if (edges && o.kind != TokenizerKind::formula) fail(Exit::usage, "bin edges can be given to the formula only; {} fits its own", name_of(o.kind));
+  const bool fixed = o.kind == TokenizerKind::formula || o.kind == TokenizerKind::binning;
+  if (edges && !fixed) fail(Exit::usage, "bin edges can be given to the formula only; {} fits its own", name_of(o.kind));
+  if ((o.kind == TokenizerKind::binning || learned(o.kind)) && o.frame != Frame::jet)
+    fail(Exit::usage, "{} is for the constituents of jets (particles/1), not for {}; whole events have formula, quantile and kmeans", name_of(o.kind), o.input);
   for (const auto* e : {&o.pt_edges, &o.eta_edges, &o.phi_edges})
     if (!e->empty()) bins_of(*e);
   double below = std::max(1.0 - 1.0 / o.pt_bins, o.extras.empty() ? 0.0 : 1.0 - 1.0 / o.extra_bins);
   for (const double q : o.tails) {
-    if (o.kind == TokenizerKind::formula) fail(Exit::usage, "tails are fitted: they need quantile or kmeans, the formula has fixed edges");
+    if (fixed || learned(o.kind))
+      fail(Exit::usage, "tails are fitted: they need quantile or kmeans, {} has none", o.kind == TokenizerKind::formula ? "the formula" : name_of(o.kind));
     if (!(q > below) || !(q < 1))
       fail(Exit::usage, "the tail quantile {} must lie above {}, where the last bin (or the tail before) begins, and below 1", q, below);
     below = q;
@@ -155,6 +159,7 @@ void FitSample::add(const Event& event) {
   if (!keep) return;
   offsets_.push_back(pt_.size());
   draws_.push_back(draw);
+  index_.push_back(event.index);
   extras_.insert(extras_.end(), event.extras.begin(), event.extras.end());
   while (pt_.size() > options_.limit && draws_.size() > 1) thin();
 }
@@ -172,10 +177,12 @@ void FitSample::thin() {
       phi_[particles] = phi_[i];
     }
     std::copy_n(extras_.begin() + static_cast<std::ptrdiff_t>(e * kExtras), kExtras, extras_.begin() + static_cast<std::ptrdiff_t>(events * kExtras));
+    index_[events] = index_[e];
     draws_[events++] = draws_[e];
     offsets_[events] = particles;
   }
   draws_.resize(events);
+  index_.resize(events);
   offsets_.resize(events + 1);
   extras_.resize(events * kExtras);
   category_.resize(particles);
@@ -200,9 +207,12 @@ class Fitter {
     t_.max_particles = o_.max_particles;
     t_.btag = o_.btag;
     switch (o_.kind) {
+      case TokenizerKind::binning:
       case TokenizerKind::formula: formula(); break;
       case TokenizerKind::quantile: quantiles(); break;
       case TokenizerKind::kmeans: codebooks(); break;
+      case TokenizerKind::vqvae:
+      case TokenizerKind::vqvae_conditional: check(false, "networks are trained, see LearnedFit");
     }
     for (const Extra e : o_.extras) t_.extras.push_back({e, extra_bins(e)});
     t_.fit.events = s_.events_seen_;
@@ -374,6 +384,103 @@ class Fitter {
 Fitted fit(const FitOptions& options, const FitSample& sample, const Rng& rng, Pool& pool) {
   validate(options);
   return Fitter(options, sample, rng, pool).run();
+}
+
+std::array<std::uint32_t, 3> even_grid(std::uint32_t codes) {
+  std::array<std::uint32_t, 3> bins{1, 1, 1};
+  const auto product = [&] { return std::uint64_t{bins[0]} * bins[1] * bins[2]; };
+  for (bool grew = true; grew;) {
+    grew = false;
+    for (auto& n : bins) {
+      ++n;
+      if (product() > codes || n > kMaxBins) --n;
+      else grew = true;
+    }
+  }
+  return bins;
+}
+
+LearnedFit::LearnedFit(const FitOptions& options, const VqVaeConfig& network, const FitSample& sample) : options_(options), sample_(sample) {
+  validate(options);
+  const FitSample& s = sample_;
+  if (s.events_seen_ == 0) fail(Exit::input, "there is no jet to fit a tokenizer on; is the selection before it too tight?");
+  std::vector<std::size_t> order(s.events());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto values = [&](const std::vector<float>& of, std::size_t e) {
+    return std::span<const float>(of).subspan(s.offsets_[e], s.offsets_[e + 1] - s.offsets_[e]);
+  };
+  // event_index does it, unless several files were joined.
+  const auto less = [](std::span<const float> a, std::span<const float> b) { return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end()); };
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    if (s.index_[a] != s.index_[b]) return s.index_[a] < s.index_[b];
+    for (const auto* of : {&s.pt_, &s.eta_, &s.phi_}) {
+      if (less(values(*of, a), values(*of, b))) return true;
+      if (less(values(*of, b), values(*of, a))) return false;
+    }
+    return false;
+  });
+  for (const std::size_t e : order) {
+    for (auto i = static_cast<std::size_t>(s.offsets_[e]); i < s.offsets_[e + 1]; ++i) {
+      const double eta = static_cast<double>(s.eta_[i]), phi = static_cast<double>(s.phi_[i]);
+      if (!network.clip && (std::abs(eta) > network.max_angle || std::abs(phi) > network.max_angle)) continue;
+      const auto x = network.features(static_cast<double>(s.pt_[i]), eta, phi);
+      jets_.x.insert(jets_.x.end(), x.begin(), x.end());
+    }
+    jets_.offsets.push_back(jets_.constituents());
+  }
+  if (jets_.constituents() == 0)
+    fail(Exit::input, "the {} jets hold no constituent within {} of their axis in eta and phi to fit a tokenizer on", s.events_seen_, network.max_angle);
+}
+
+Fitted LearnedFit::finish(std::shared_ptr<const VqVae<float>> network, Pool& pool) const {
+  const FitSample& s = sample_;
+  const VqVaeConfig& config = network->config();
+  Tokenizer t;
+  t.kind = options_.kind;
+  t.input = options_.input;
+  t.categories = options_.categories;
+  t.frame = options_.frame;
+  t.max_particles = options_.max_particles;
+  t.btag = options_.btag;
+  t.pt = {spread(config.lowest_pt, config.highest_pt)};
+  t.eta = t.phi = spread(-config.max_angle, config.max_angle);
+  t.codes = {config.codes};
+  t.network = std::move(network);
+  t.fit.events = s.events_seen_;
+  t.fit.particles = s.particles_seen_;
+  t.fit.sampled_events = s.events();
+
+  // What the fit makes of its own jets, in pieces so that all threads have a part.
+  const Encoder encoder(t);
+  constexpr std::size_t piece = 256;
+  const std::size_t pieces = (s.events() + piece - 1) / piece;
+  std::vector<Tally> tallies(pool.threads(), Tally(encoder));
+  const auto task = [&](std::size_t p, std::size_t worker) {
+    JetEncoder jets(encoder);
+    Tokens tokens;
+    for (std::size_t e = p * piece; e < std::min(s.events(), (p + 1) * piece); ++e) {
+      const std::size_t first = s.offsets_[e], n = s.offsets_[e + 1] - first;
+      Event event;
+      event.category = std::span(s.category_).subspan(first, n);
+      event.pt = std::span(s.pt_).subspan(first, n);
+      event.eta = std::span(s.eta_).subspan(first, n);
+      event.phi = std::span(s.phi_).subspan(first, n);
+      jets.add(event, tokens, tallies[worker]);
+    }
+    jets.finish(tokens, tallies[worker]);
+  };
+  pool.run(pieces, task);
+  Tally tally(encoder);
+  for (const Tally& part : tallies) tally.merge(part);
+  tally.events = s.events_seen_;
+  tally.particles = s.particles_seen_;
+  tally.truncated_events = s.truncated_events_;
+  tally.truncated_particles = s.truncated_particles_;
+  t.fit.counts = tally.used;
+  std::vector<std::string> notes;
+  if (s.kept_ < 1)
+    notes.push_back(fmt::format("fitted on {} of {} jets: their constituents exceed the limit of {}", s.events(), s.events_seen_, options_.limit));
+  return {std::move(t), std::move(tally), std::move(notes), {}};
 }
 
 }  // namespace bl::models

@@ -8,6 +8,7 @@
 #include "base/pool.hpp"
 #include "base/rng.hpp"
 #include "models/tokenizer.hpp"
+#include "models/vqvae_trainer.hpp"
 
 namespace bl::models {
 
@@ -18,8 +19,8 @@ struct FitOptions {
   Frame frame = Frame::absolute;
   std::uint32_t max_particles = 18;
   double btag = 0.5;
-  std::uint32_t pt_bins = 5, eta_bins = 5, phi_bins = 5;  // formula, quantile
-  std::vector<double> pt_edges, eta_edges, phi_edges;     // formula: instead of the default ranges; they set the bins
+  std::uint32_t pt_bins = 5, eta_bins = 5, phi_bins = 5;  // formula, binning, quantile
+  std::vector<double> pt_edges, eta_edges, phi_edges;     // formula, binning: instead of the default ranges; they set the bins
   std::uint32_t codes = 512, iterations = 50;             // kmeans
   bool weight_by_sqrt_pt = false;                         // kmeans
   // quantile (pt, met, ht) and kmeans (met, ht): the last bin is cut at these quantiles too, e.g. {0.99, 0.999}, so that
@@ -50,6 +51,7 @@ class FitSample {
 
  private:
   friend class Fitter;
+  friend class LearnedFit;
   void thin();
 
   FitOptions options_;
@@ -58,6 +60,7 @@ class FitSample {
   double kept_ = 1;
   std::uint64_t events_seen_ = 0, particles_seen_ = 0, unknown_seen_ = 0, truncated_events_ = 0, truncated_particles_ = 0;
   std::vector<double> draws_;              // [events]
+  std::vector<std::uint64_t> index_;       // [events] event_index
   std::vector<std::uint64_t> offsets_{0};  // [events + 1]
   std::vector<std::uint8_t> category_;     // [particles]
   std::vector<float> pt_, eta_, phi_;      // [particles], relative
@@ -73,6 +76,24 @@ struct Fitted {
 
 // Throws Exit::input when the sample is empty or too small for the codes asked for.
 Fitted fit(const FitOptions& options, const FitSample& sample, const Rng& rng, Pool& pool);
+
+// Learned kinds: what a VqVaeTrainer wants, and what becomes of its result.
+class LearnedFit {
+ public:
+  // `sample` must outlive it. Throws Exit::input when the sample holds no constituent within the largest angles.
+  LearnedFit(const FitOptions& options, const VqVaeConfig& network, const FitSample& sample);
+  // In an order that does not depend on that of arrival.
+  const JetSet& jets() const { return jets_; }
+  Fitted finish(std::shared_ptr<const VqVae<float>> network, Pool& pool) const;
+
+ private:
+  FitOptions options_;
+  const FitSample& sample_;
+  JetSet jets_;
+};
+
+// The most even grid of at most `codes` bins in pt, eta and phi, pt first where they cannot be equal.
+std::array<std::uint32_t, 3> even_grid(std::uint32_t codes);
 
 // The q-quantile of sorted values, linear between entries (method 7 of Hyndman and Fan, American Statistician 50 (1996)
 // 361; numpy's default).

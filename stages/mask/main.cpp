@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
   int k = 1;
   std::int64_t ramp_events = 100'000;
   bool extras = false;
-  program.reads({"tokens/1"}).writes({"masked/1"}).parallel();
+  program.reads({"tokens/1", "tokens/2"}).writes({"masked/1"}).parallel();
   program.option("--mode", mode, "Which tokens are hidden: see Modes").one_of(models::mask_modes());
   program.option("--fraction", fraction, "fraction: of the tokens of each event").range(0, 1);
   program.option("--from", from, "ramp: fraction at the first event").range(0, 1);

@@ -87,6 +87,8 @@ Batch apply(const Batch& batch, const Settings& settings, const Rng& rng, Counts
     if (of[c] > 0) counts.masked_of[c] += of[c];
 
   out.set("mask", {"token"}, mask);
+  for (const auto* name : {"jet_pt", "jet_eta", "jet_phi", "jet_mass"})  // of tokens/2; masked/1 has no use for them
+    if (out.has(name)) out.erase(name);
   if (options.mode == models::MaskMode::each) out.set("replica", {"event"}, replica);
   return out;
 }

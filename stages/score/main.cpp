@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
   std::string model_path, report;
   std::uint64_t k = 3;
   bool slim = false;
-  program.reads({"tokens/1"}).writes({"scores/1"}).parallel();
+  program.reads({"tokens/1", "tokens/2"}).writes({"scores/1"}).parallel();
   program.option("--model", model_path, "Model that bl-train wrote").required().input_file();
   program.option("--k", k, "Number of least probable tokens that the score worst_k averages").range(1, 65535);
   program.option("--slim", slim, "Leave out the columns with one value per token");

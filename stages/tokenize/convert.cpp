@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.hpp"
+#include "physics/vectors.hpp"
 
 namespace bl::tokenize {
 namespace {
@@ -195,14 +196,20 @@ Batch encode(const Batch& batch, const models::Encoder& encoder, models::Unknown
   models::Tally tally(encoder, errors);
   models::Tokens tokens;
   std::vector<std::uint32_t> offsets{0};
-  std::vector<float> n_objects, ht;
+  std::vector<float> n_objects, ht, axis_eta, axis_phi;
   const bool whole = batch.has("object_offsets");
+  std::optional<models::JetEncoder> network;
+  if (learned(encoder.tokenizer().kind)) network.emplace(encoder);
   for_each_event(batch, encoder.tokenizer().btag, unknown, [&](const models::Event& event) {
-    encoder.encode(event, tokens, tally);
+    if (network) network->add(event, tokens, tally);
+    else encoder.encode(event, tokens, tally);
     offsets.push_back(static_cast<std::uint32_t>(tokens.token.size()));
     n_objects.push_back(static_cast<float>(event.category.size()));
     ht.push_back(event.extras[static_cast<std::size_t>(Extra::ht)]);
+    axis_eta.push_back(static_cast<float>(event.axis_eta));
+    axis_phi.push_back(physics::wrap_phi(static_cast<float>(event.axis_phi)));
   });
+  if (network) network->finish(tokens, tally);
   Batch out;
   out.seq = batch.seq;
   out.events = batch.events;
@@ -211,6 +218,10 @@ Batch encode(const Batch& batch, const models::Encoder& encoder, models::Unknown
   if (whole) {
     out.set("ht", {"event"}, ht);
     carry(batch, out, {"met", "met_phi"});
+  } else {
+    out.set("jet_eta", {"event"}, axis_eta);
+    out.set("jet_phi", {"event"}, axis_phi);
+    carry(batch, out, {"jet_pt", "jet_mass"});
   }
   out.set("token_offsets", {"event+1"}, offsets);
   out.set("token", {"token"}, tokens.token);
@@ -261,14 +272,17 @@ Batch decode(const Batch& batch, const models::Encoder& encoder, std::uint64_t& 
     met_phi = *angle;
   }
 
-  std::vector<std::uint32_t> ends{0};
-  Ordered event;
-  std::vector<std::uint8_t> type;
-  std::vector<std::int8_t> charge;
-  std::vector<float> pt, eta, phi, btag;
+  // A jet's axis, where the tokens carry it.
+  const bool has_axis = !whole && batch.has("jet_eta") && batch.has("jet_phi");
+  const auto axis_eta = has_axis ? batch.get<float>("jet_eta") : std::span<const float>();
+  const auto axis_phi = has_axis ? batch.get<float>("jet_phi") : std::span<const float>();
+
+  // Tokens of particles, and what they stand for.
+  std::vector<std::uint64_t> firsts{0};
+  std::vector<std::int32_t> of_particles;
+  std::vector<models::Decoded> values;
   std::uint64_t not_particles = 0;
   for (std::uint32_t e = 0; e < batch.events; ++e) {
-    event = {};
     for (std::uint32_t i = offsets[e]; i < offsets[e + 1]; ++i) {
       if (token[i] < 0 || token[i] >= vocabulary)
         fail(Exit::input, "event {}, token {}: {} is not in the tokenizer's vocabulary of {}", index[e], i - offsets[e], token[i], vocabulary);
@@ -278,14 +292,41 @@ Batch decode(const Batch& batch, const models::Encoder& encoder, std::uint64_t& 
         not_particles += special;
         continue;
       }
-      const auto direction =
-          models::from_frame(t.frame, 0, whole ? static_cast<double>(met_phi[e]) : 0, static_cast<double>(d.eta), static_cast<double>(d.phi));
+      of_particles.push_back(token[i]);
+      values.push_back(d);
+    }
+    firsts.push_back(values.size());
+  }
+  if (encoder.conditional()) {
+    values.clear();
+    encoder.decode_jets(of_particles, firsts, values);
+  }
+
+  std::vector<std::uint32_t> ends{0};
+  std::vector<float> jet_pt, jet_mass;
+  Ordered event;
+  std::vector<std::uint8_t> type;
+  std::vector<std::int8_t> charge;
+  std::vector<float> pt, eta, phi, btag;
+  for (std::uint32_t e = 0; e < batch.events; ++e) {
+    event = {};
+    const double reference_eta = has_axis ? static_cast<double>(axis_eta[e]) : 0;
+    const double reference_phi = whole ? static_cast<double>(met_phi[e]) : has_axis ? static_cast<double>(axis_phi[e]) : 0;
+    for (std::size_t i = firsts[e]; i < firsts[e + 1]; ++i) {
+      const models::Decoded& d = values[i];
+      const auto direction = models::from_frame(t.frame, reference_eta, reference_phi, static_cast<double>(d.eta), static_cast<double>(d.phi));
       event.category.push_back(d.category);
       event.pt.push_back(d.pt);
       event.eta.push_back(direction.eta);
       event.phi.push_back(direction.phi);
     }
     event.sort();
+    if (!whole) {
+      const std::vector<float> massless(event.pt.size());
+      const physics::Momentum jet = physics::sum(event.pt, event.eta, event.phi, massless);
+      jet_pt.push_back(static_cast<float>(jet.pt()));
+      jet_mass.push_back(static_cast<float>(jet.mass()));
+    }
     for (const auto c : event.category) {
       const Kind k = kind_of(c);
       type.push_back(k.type);
@@ -316,8 +357,13 @@ Batch decode(const Batch& batch, const models::Encoder& encoder, std::uint64_t& 
     out.set("met_phi", {"event"}, met_phi);
     carry(batch, out, {"ht"});
   } else {
-    out.set("jet_eta", {"event"}, std::vector<float>(batch.events));
-    out.set("jet_phi", {"event"}, std::vector<float>(batch.events));
+    const auto axis = [&](std::span<const float> known) {
+      return has_axis ? std::vector<float>(known.begin(), known.end()) : std::vector<float>(batch.events);
+    };
+    out.set("jet_pt", {"event"}, jet_pt);
+    out.set("jet_eta", {"event"}, axis(axis_eta));
+    out.set("jet_phi", {"event"}, axis(axis_phi));
+    out.set("jet_mass", {"event"}, jet_mass);
   }
   const std::lock_guard guard(lock);
   lost += not_particles;

@@ -19,10 +19,11 @@ std::uint8_t category_of(std::uint8_t type, std::int8_t charge, float btag, doub
 // Throws Exit::input for a lepton without charge unless `unknown` is drop.
 void for_each_event(const Batch& batch, double btag, models::Unknown unknown, const std::function<void(const models::Event&)>& use);
 
-// objects/1 or particles/1 -> tokens/1. The tally is added to `total` under `lock`.
+// objects/1 -> tokens/1, particles/1 -> tokens/2 with the axis of each jet. The tally is added to `total` under `lock`.
 Batch encode(const Batch& batch, const models::Encoder& encoder, models::Unknown unknown, bool errors, models::Tally& total, std::mutex& lock);
 
-// tokens/1 -> objects/1 or particles/1, whichever the tokenizer reads; particles of jets are around the axis (0, 0).
+// tokens/1 or /2 -> objects/1 or particles/1, whichever the tokenizer reads. Constituents are around the axis of their jet,
+// or around (0, 0) where the tokens do not say it; jet_pt and jet_mass are those of the decoded constituents.
 // Adds to `lost` the particle tokens that stand for no particle (unknown, start, stop, mask).
 Batch decode(const Batch& batch, const models::Encoder& encoder, std::uint64_t& lost, std::mutex& lock);
 

@@ -1,8 +1,12 @@
 #include "tokenize/file.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "base/hash.hpp"
+#include "base/rng.hpp"
+#include "models/vqvae.hpp"
 
 namespace bl::tokenize {
 namespace {
@@ -33,9 +37,77 @@ std::uint64_t unsigned_attribute(const store::Input& file, std::string_view name
   return static_cast<std::uint64_t>(value);
 }
 
+constexpr std::string_view kNetwork = "network:";  // prefix of the attributes with its configuration
+
+// Jets that any network can read, and codes that it has: not physics, only something to answer.
+struct Question {
+  std::vector<std::uint64_t> offsets{0, 3, 4, 9};
+  std::vector<float> x;
+  std::vector<std::int32_t> ids;
+
+  explicit Question(const models::VqVaeConfig& config) {
+    const Rng rng(7, "fingerprint");
+    for (std::uint64_t i = 0; i < offsets.back(); ++i) {
+      for (std::uint64_t f = 0; f < models::kVqFeatures; ++f) x.push_back(static_cast<float>(2 * rng.uniform(i, f) - 1));
+      ids.push_back(static_cast<std::int32_t>(rng.below(config.codes, i, models::kVqFeatures)));
+    }
+  }
+};
+
+void put_network(store::Output& file, const std::shared_ptr<const models::VqVae<float>>& network) {
+  for (const auto& [key, value] : network->config().to_map()) file.attribute("", std::string(kNetwork) + key, std::string_view(value));
+  for (const nn::ParamInfo& p : network->params().list()) {
+    const store::Shape shape = p.at.rows == 1 ? store::Shape{p.at.width} : store::Shape{p.at.rows, p.at.width};
+    file.write("network/" + p.name, shape, network->params().of(p.at));
+  }
+  const Question question(network->config());
+  const models::VqVaeCoder coder(network);
+  file.write("fingerprint/latent", coder.latent(question.x, question.offsets));
+  file.write("fingerprint/decoded", coder.decode(question.ids, question.offsets));
+}
+
+std::shared_ptr<const models::VqVae<float>> get_network(const store::Input& file) {
+  std::map<std::string, std::string> map;
+  for (const auto& name : file.attributes(""))
+    if (name.starts_with(kNetwork)) map[name.substr(kNetwork.size())] = file.text_attribute("", name);
+  const auto config = models::VqVaeConfig::from_map(map);
+  // The sizes that the file declares must be those of its arrays before memory is taken for them.
+  if (const auto shape = file.info("network/codebook").shape; shape != store::Shape{config.codes, config.latent})
+    fail(Exit::input, "its codebook does not have {} codes of {} numbers", config.codes, config.latent);
+  if (file.info("network/encoder/in/weight").shape != store::Shape{config.dim, models::kVqFeatures})
+    fail(Exit::input, "its network is not {} wide", config.dim);
+  const auto last =
+      config.conditional ? fmt::format("network/decoder/{}/up/weight", config.layers - 1) : fmt::format("network/decoder/{}/weight", config.layers - 1);
+  const store::Shape inner{config.conditional ? std::uint64_t{config.dim} * config.feed_forward : config.dim, config.dim};
+  if ((config.conditional || config.layers > 1) && file.info(last).shape != inner) fail(Exit::input, "its array '{}' does not have {} rows", last, inner[0]);
+  auto network = std::make_shared<models::VqVae<float>>(config);
+  for (const nn::ParamInfo& p : network->params().list()) {
+    const auto name = "network/" + p.name;
+    if (const auto n = file.info(name).values(); n != p.at.size()) fail(Exit::input, "its array '{}' has {} values, {} are expected", name, n, p.at.size());
+    file.read_into(name, network->params().of(p.at));
+  }
+  return network;
+}
+
+// The network does what it did when it was saved, on this machine too.
+void check_answers(const store::Input& file, const std::shared_ptr<const models::VqVae<float>>& network) {
+  const Question question(network->config());
+  const models::VqVaeCoder coder(network);
+  const auto same = [&](const std::string& name, const std::vector<float>& now) {
+    const auto before = file.read<float>(name);
+    if (before.size() != now.size()) fail(Exit::input, "its array '{}' has {} values, {} are expected", name, before.size(), now.size());
+    for (std::size_t i = 0; i < now.size(); ++i)
+      if (!(std::abs(now[i] - before[i]) <= 1e-3f * std::max(1.0f, std::abs(before[i]))))
+        fail(Exit::input, "its network does not answer as it did when it was saved: {} instead of {} in '{}'", now[i], before[i], name);
+  };
+  same("fingerprint/latent", coder.latent(question.x, question.offsets));
+  same("fingerprint/decoded", coder.decode(question.ids, question.offsets));
+}
+
 Tokenizer read(const store::Input& file) {
   Tokenizer t;
-  constexpr TokenizerKind kinds[] = {TokenizerKind::formula, TokenizerKind::quantile, TokenizerKind::kmeans};
+  constexpr TokenizerKind kinds[] = {TokenizerKind::formula, TokenizerKind::quantile, TokenizerKind::kmeans,
+                                     TokenizerKind::binning, TokenizerKind::vqvae,    TokenizerKind::vqvae_conditional};
   constexpr models::Frame frames[] = {models::Frame::absolute, models::Frame::met, models::Frame::jet};
   t.kind = named(file.text_attribute("", "kind"), kinds, "kind");
   t.input = file.text_attribute("", "input");
@@ -66,6 +138,10 @@ Tokenizer read(const store::Input& file) {
     t.mean = file.read<float>("kmeans/mean");
     t.scale = file.read<float>("kmeans/scale");
   }
+  if (learned(t.kind)) {
+    t.network = get_network(file);
+    t.codes = {t.network->config().codes};
+  }
   if (file.has_dataset("extras/names"))
     for (const auto& name : file.read_text("extras/names")) t.extras.push_back({models::extra_named(name), get_bins(file, "extras/" + name)});
   t.fit.counts = file.read<std::uint64_t>("counts");
@@ -78,6 +154,7 @@ Tokenizer read(const store::Input& file) {
   validate(t);
   const std::string hash = file.text_attribute("", "hash");
   if (hash != hex(t.hash())) fail(Exit::input, "its content has hash {}, and it says {}; it was changed by hand or damaged", hex(t.hash()), hash);
+  if (t.network) check_answers(file, t.network);
   return t;
 }
 
@@ -120,6 +197,7 @@ void save(store::Output& file, const Tokenizer& t) {
     file.write("kmeans/mean", t.mean);
     file.write("kmeans/scale", t.scale);
   }
+  if (t.network) put_network(file, t.network);
   if (!t.extras.empty()) {
     std::vector<std::string> names;
     for (const auto& e : t.extras) {
@@ -130,8 +208,9 @@ void save(store::Output& file, const Tokenizer& t) {
   }
   file.write("counts", t.fit.counts);
 
-  // For readers that only decode: what each id stands for.
+  // For readers that only decode: what each id stands for, where it stands for one thing.
   const models::Encoder encoder(t);
+  if (encoder.conditional()) return;
   std::vector<std::uint8_t> category;
   std::vector<float> pt, eta, phi;
   for (std::size_t i = 0; i < t.vocabulary(); ++i) {
@@ -184,7 +263,8 @@ nlohmann::json metadata(const Tokenizer& t) {
                          {"positions", t.positions()},
                          {"max_position", t.positions() - 1},
                          {"categories", categories},
-                         {"extras", extras}};
+                         {"extras", extras},
+                         {"conditional", t.kind == TokenizerKind::vqvae_conditional}};
   if (!t.fit.counts.empty()) meta["unigram_entropy"] = usage(t, t.fit.counts).entropy;
   return meta;
 }

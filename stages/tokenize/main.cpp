@@ -10,6 +10,7 @@
 #include "stage/program.hpp"
 #include "tokenize/convert.hpp"
 #include "tokenize/file.hpp"
+#include "tokenize/learn.hpp"
 #include "tokenize/report.hpp"
 
 namespace {
@@ -17,14 +18,20 @@ namespace {
 using bl::Exit;
 namespace models = bl::models;
 
+constexpr models::TokenizerKind kKinds[] = {models::TokenizerKind::formula, models::TokenizerKind::binning, models::TokenizerKind::quantile,
+                                            models::TokenizerKind::kmeans,  models::TokenizerKind::vqvae,   models::TokenizerKind::vqvae_conditional};
+
 struct Options {
   std::string fit, with, save, report;
   bool decode = false;
   std::vector<std::string> categories, extras, pt_edges, eta_edges, phi_edges, tails;
   std::string phi = "auto", weights = "none", unknown = "error";
-  int max_objects = 0, pt_bins = 5, eta_bins = 5, phi_bins = 5, codes = 512, iterations = 50, extra_bins = 10;
+  int max_objects = 0, pt_bins = 0, eta_bins = 0, phi_bins = 0, codes = 512, iterations = 50, extra_bins = 10;
   double btag = 0.5;
-  std::int64_t fit_limit = 2'000'000;
+  std::int64_t fit_limit = 0;
+  bl::tokenize::Learning learning;
+
+  bool learns() const { return fit.starts_with("vqvae"); }
 };
 
 std::vector<double> numbers(const std::vector<std::string>& texts, std::string_view flag) {
@@ -47,6 +54,8 @@ void check_options(const Options& o) {
   if (!o.fit.empty()) {
     if (o.save.empty()) bl::fail(Exit::usage, "--fit needs --save FILE, the tokenizer file to write");
     if (o.decode) bl::fail(Exit::usage, "--decode belongs to --with FILE, not to --fit");
+    if (!o.learns() && o.learning != bl::tokenize::Learning{})
+      bl::fail(Exit::usage, "--fit {} trains no network; options of one (--latent, --epochs, --lr …) belong to --fit vqvae or vqvae-conditional", o.fit);
     return;
   }
   if (!o.save.empty()) bl::fail(Exit::usage, "--save belongs to --fit; with --with the tokens go to --out");
@@ -54,14 +63,15 @@ void check_options(const Options& o) {
   const bool fitting = o.categories != d.categories || o.extras != d.extras || o.pt_edges != d.pt_edges || o.eta_edges != d.eta_edges ||
                        o.phi_edges != d.phi_edges || o.phi != d.phi || o.weights != d.weights || o.max_objects != d.max_objects || o.pt_bins != d.pt_bins ||
                        o.eta_bins != d.eta_bins || o.phi_bins != d.phi_bins || o.codes != d.codes || o.iterations != d.iterations ||
-                       o.extra_bins != d.extra_bins || o.tails != d.tails || o.btag != d.btag || o.fit_limit != d.fit_limit;
+                       o.extra_bins != d.extra_bins || o.tails != d.tails || o.btag != d.btag || o.fit_limit != d.fit_limit || o.learning != d.learning;
   if (fitting)
     bl::fail(Exit::usage, "--with takes its bins, codes and categories from the file; options of the fit have no meaning there, only --unknown and --report");
 }
 
 models::FitOptions fit_options(const Options& o, const std::string& schema) {
   models::FitOptions f;
-  f.kind = o.fit == "formula" ? models::TokenizerKind::formula : o.fit == "quantile" ? models::TokenizerKind::quantile : models::TokenizerKind::kmeans;
+  for (const auto kind : kKinds)
+    if (name_of(kind) == o.fit) f.kind = kind;
   f.input = schema;
   const bool jets = schema == "particles/1";
   if (o.categories.empty()) {
@@ -81,9 +91,12 @@ models::FitOptions fit_options(const Options& o, const std::string& schema) {
   }
   f.max_particles = o.max_objects > 0 ? static_cast<std::uint32_t>(o.max_objects) : jets ? 128 : 18;
   f.btag = o.btag;
-  f.pt_bins = static_cast<std::uint32_t>(o.pt_bins);
-  f.eta_bins = static_cast<std::uint32_t>(o.eta_bins);
-  f.phi_bins = static_cast<std::uint32_t>(o.phi_bins);
+  // Bins that nobody asked for: five, and for a binning as many as there shall be codes.
+  const bool grid = f.kind == models::TokenizerKind::binning && o.pt_bins == 0 && o.eta_bins == 0 && o.phi_bins == 0;
+  const auto otherwise = grid ? models::even_grid(static_cast<std::uint32_t>(o.codes)) : std::array<std::uint32_t, 3>{5, 5, 5};
+  f.pt_bins = o.pt_bins > 0 ? static_cast<std::uint32_t>(o.pt_bins) : otherwise[0];
+  f.eta_bins = o.eta_bins > 0 ? static_cast<std::uint32_t>(o.eta_bins) : otherwise[1];
+  f.phi_bins = o.phi_bins > 0 ? static_cast<std::uint32_t>(o.phi_bins) : otherwise[2];
   f.pt_edges = numbers(o.pt_edges, "--pt-edges");
   f.eta_edges = numbers(o.eta_edges, "--eta-edges");
   f.phi_edges = numbers(o.phi_edges, "--phi-edges");
@@ -93,7 +106,7 @@ models::FitOptions fit_options(const Options& o, const std::string& schema) {
   for (const auto& name : o.extras) f.extras.push_back(models::extra_named(name));
   f.extra_bins = static_cast<std::uint32_t>(o.extra_bins);
   f.tails = numbers(o.tails, "--tails");
-  f.limit = static_cast<std::uint64_t>(o.fit_limit);
+  f.limit = o.fit_limit > 0 ? static_cast<std::uint64_t>(o.fit_limit) : learned(f.kind) ? 20'000'000 : 2'000'000;
   validate(f);
   return f;
 }
@@ -119,7 +132,7 @@ void fit(bl::stage::Context& context, const Options& o) {
         return true;
       },
       [&](const bl::stage::Reader& reader) {
-        if (reader.schema() == "tokens/1") bl::fail(Exit::usage, "{} holds tokens already; --fit needs objects/1 or particles/1", reader.where());
+        if (reader.schema().starts_with("tokens/")) bl::fail(Exit::usage, "{} holds tokens already; --fit needs objects/1 or particles/1", reader.where());
         where = reader.where();
         options = fit_options(o, reader.schema());
         sample.emplace(options, rng, unknown_of(o));
@@ -127,8 +140,12 @@ void fit(bl::stage::Context& context, const Options& o) {
       });
   std::optional<models::Fitted> fitted;
   try {
-    fitted = models::fit(options, *sample, rng, context.pool());
+    if (o.learns()) fitted = bl::tokenize::learn(context, options, o.learning, static_cast<std::uint32_t>(o.codes), *sample, o.save);
+    else fitted = models::fit(options, *sample, rng, context.pool());
+  } catch (const bl::Interrupted&) {
+    throw;
   } catch (const bl::Error& e) {
+    if (e.code() != Exit::input) throw;
     bl::fail(e.code(), "{}: {}", where, e.what());
   }
   history.push_back(context.history_entry());
@@ -150,9 +167,10 @@ void apply(bl::stage::Context& context, const Options& o) {
   models::Tally total(encoder);
   std::mutex lock;
   context.transform(
-      "tokens/1", [&](const bl::Batch& batch) { return bl::tokenize::encode(batch, encoder, unknown_of(o), !o.report.empty(), total, lock); },
+      t.input == "particles/1" ? "tokens/2" : "tokens/1",
+      [&](const bl::Batch& batch) { return bl::tokenize::encode(batch, encoder, unknown_of(o), !o.report.empty(), total, lock); },
       [&](const bl::wire::Hello& hello) {
-        if (hello.schema == "tokens/1") bl::fail(Exit::usage, "{} holds tokens already; add --decode to turn them back", context.in());
+        if (hello.schema.starts_with("tokens/")) bl::fail(Exit::usage, "{} holds tokens already; add --decode to turn them back", context.in());
         if (hello.schema != t.input)
           bl::fail(Exit::input, "'{}' tokenizes {}, and {} holds {}; fit a tokenizer on such events", o.with, t.input, context.in(), hello.schema);
         return nlohmann::json{{"tokenizer", bl::tokenize::metadata(t)}};
@@ -171,7 +189,7 @@ void decode(bl::stage::Context& context, const Options& o) {
   context.transform(
       t.input, [&](const bl::Batch& batch) { return bl::tokenize::decode(batch, encoder, lost, lock); },
       [&](const bl::wire::Hello& hello) {
-        if (hello.schema != "tokens/1") bl::fail(Exit::usage, "{} holds {}, and --decode reads tokens/1", context.in(), hello.schema);
+        if (!hello.schema.starts_with("tokens/")) bl::fail(Exit::usage, "{} holds {}, and --decode reads tokens/1 or tokens/2", context.in(), hello.schema);
         const auto known = hello.meta.find("tokenizer");
         const std::string mine = bl::hex(t.hash());
         const std::string theirs = known != hello.meta.end() && known->is_object() ? known->value("hash", std::string()) : std::string();
@@ -189,8 +207,10 @@ void decode(bl::stage::Context& context, const Options& o) {
 int main(int argc, char** argv) {
   bl::stage::Program program("bl-tokenize", "Turn particles into integer tokens, and back");
   Options o;
-  program.reads({"objects/1", "particles/1", "tokens/1"}).writes({"tokens/1", "objects/1", "particles/1"}).parallel();
-  program.option("--fit", o.fit, "Make a tokenizer from the input: formula, quantile or kmeans").one_of({"formula", "quantile", "kmeans"});
+  program.reads({"objects/1", "particles/1", "tokens/1", "tokens/2"}).writes({"tokens/1", "tokens/2", "objects/1", "particles/1"}).parallel();
+  std::vector<std::string> kinds;
+  for (const auto kind : kKinds) kinds.emplace_back(name_of(kind));
+  program.option("--fit", o.fit, "Make a tokenizer from the input; binning and the two VQ-VAEs are for jets").one_of(kinds);
   program.option("--save", o.save, "Tokenizer file that --fit writes").output_file();
   program.option("--with", o.with, "Tokenizer file to apply").input_file();
   program.option("--decode", o.decode, "Turn tokens back into particles");
@@ -200,20 +220,23 @@ int main(int argc, char** argv) {
   program.option("--max-objects", o.max_objects, "Keep the hardest so many particles of an event (0: 18 objects, 128 constituents)").range(0, 65530);
   program.option("--phi", o.phi, "phi of objects relative to that of MET, or absolute (auto: absolute for the formula)")
       .one_of({"auto", "relative", "absolute"});
-  program.option("--pt-bins", o.pt_bins, "Bins in pt").range(1, 4096);
-  program.option("--eta-bins", o.eta_bins, "Bins in eta").range(1, 4096);
-  program.option("--phi-bins", o.phi_bins, "Bins in phi").range(1, 4096);
-  program.option("--pt-edges", o.pt_edges, "formula: edges of the pt bins in GeV instead of 15…1000 in equal steps of log pt");
-  program.option("--eta-edges", o.eta_edges, "formula: edges of the eta bins instead of -3…3");
-  program.option("--phi-edges", o.phi_edges, "formula: edges of the phi bins instead of -pi…pi");
-  program.option("--codes", o.codes, "kmeans: number of codes").range(1, 1 << 20);
+  program.option("--pt-bins", o.pt_bins, "Bins in pt (0: 5; for binning, with the next two, an even grid of --codes)").range(0, 4096);
+  program.option("--eta-bins", o.eta_bins, "Bins in eta").range(0, 4096);
+  program.option("--phi-bins", o.phi_bins, "Bins in phi").range(0, 4096);
+  program.option("--pt-edges", o.pt_edges, "formula, binning: edges of the pt bins in GeV instead of 15…1000 in equal steps of log pt");
+  program.option("--eta-edges", o.eta_edges, "formula, binning: edges of the eta bins instead of -3…3");
+  program.option("--phi-edges", o.phi_edges, "formula, binning: edges of the phi bins instead of -pi…pi");
+  program.option("--codes", o.codes, "kmeans, vqvae: number of codes; binning: at most so many").range(1, 1 << 20);
   program.option("--iterations", o.iterations, "kmeans: at most so many iterations").range(1, 100000);
   program.option("--weights", o.weights, "kmeans: weight of a particle in the fit").one_of({"none", "sqrt-pt"});
   program.option("--extra", o.extras, "Event-level tokens: met,met_phi,n_jets,n_bjets,n_leptons,ht");
   program.option("--extra-bins", o.extra_bins, "Bins of met, met_phi and ht").range(1, 4096);
   program.option("--tails", o.tails, "Cut the last bin of pt, met and ht at these quantiles too, e.g. 0.99,0.999, so that rare hard values are rare tokens");
   program.option("--btag", o.btag, "A jet with at least this b-tag is a b").range(0, 1);
-  program.option("--fit-limit", o.fit_limit, "Particles held for a fit; beyond it a random half, quarter … of the events is used").range(1000, 1e9);
+  program
+      .option("--fit-limit", o.fit_limit, "Particles held for a fit; beyond it a random half, quarter … of the events is used (0: 2 million, vqvae 20 million)")
+      .range(0, 1e9);
+  bl::tokenize::declare(program, o.learning);
   program.example("bl-tokenize --fit formula --in events.bl --save tok.h5", "the formula of 5 bins a property, with a report");
   program.example("bl-tokenize --fit quantile --extra n_jets,n_bjets,n_leptons,ht --in events.bl --save tok.h5",
                   "bins of equal population, phi relative to MET, counts as tokens");

@@ -62,6 +62,7 @@ nlohmann::json report(const models::Tokenizer& t, const models::Tally& tally, co
           {"particles", tally.particles},
           {"truncated", {{"events", tally.truncated_events}, {"particles", tally.truncated_particles}}},
           {"unknown", tally.unknown},
+          {"dropped", tally.dropped},
           {"outside", {{"pt", sides(tally.pt_outside)}, {"eta", sides(tally.eta_outside)}, {"phi", sides(tally.phi_outside)}}},
           {"codes", {{"all", u.codes}, {"used", u.used}, {"dead", u.dead}, {"perplexity", u.perplexity}}},
           {"entropy", {{"unigram", u.entropy}, {"particles", u.particle_entropy}, {"unit", "nat"}}},
@@ -78,6 +79,7 @@ std::string table(const nlohmann::json& r) {
   out += fmt::format("beyond {:<9} {} particles in {} events\n", t["max_particles"].get<std::uint32_t>(), share(r["truncated"]["particles"], r["particles"]),
                      share(r["truncated"]["events"], r["events"]));
   if (r["unknown"].get<std::uint64_t>() > 0) out += fmt::format("without category {}\n", share(r["unknown"], r["particles"]));
+  if (r["dropped"].get<std::uint64_t>() > 0) out += fmt::format("too far out     {}, left out\n", share(r["dropped"], r["particles"]));
   const auto& c = r["codes"];
   out += fmt::format("codes            {}: {} used, {} dead, perplexity {:.1f}\n", c["all"].get<std::size_t>(), c["used"].get<std::size_t>(),
                      c["dead"].get<std::size_t>(), c["perplexity"].get<double>());
@@ -90,7 +92,8 @@ std::string table(const nlohmann::json& r) {
     out += fmt::format("  {:<14} {:>11.4f} {:>9.4f} {:>13.4f} {:>7} {:>7}\n", name, e["mean"].get<double>(), e["std"].get<double>(),
                        e["quantile68"].get<double>(), o["below"].get<std::uint64_t>(), o["above"].get<std::uint64_t>());
   }
-  if (t["kind"] != name_of(TokenizerKind::kmeans)) {
+  const auto kind = t["kind"].get<std::string>();
+  if (kind != name_of(TokenizerKind::kmeans) && kind != name_of(TokenizerKind::vqvae) && kind != name_of(TokenizerKind::vqvae_conditional)) {
     // the same pt edges for many categories are one line
     std::vector<std::pair<std::string, std::string>> lines;
     for (const auto& [category, edges] : t["edges"]["pt"].items()) {

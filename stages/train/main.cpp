@@ -426,7 +426,7 @@ class Run {
 int main(int argc, char** argv) {
   stage::Program program("bl-train", "Train a model to predict the hidden or the next tokens of events");
   Settings s;
-  program.reads({"masked/1", "tokens/1"});
+  program.reads({"masked/1", "tokens/1", "tokens/2"});
   program.option("--objective", s.objective, "masked-token: hidden tokens from all others; next-token: each token, and the end, from those before it")
       .one_of({"masked-token", "next-token"});
   program.option("--save", s.save, "File for the trained model; required but for --find-rate").output_file();

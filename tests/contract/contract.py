@@ -35,7 +35,8 @@ from pathlib import Path
 
 DATA = Path(__file__).resolve().parent / "data"
 TIMEOUT = 120
-SCHEMAS = ("objects", "particles", "tokens", "masked", "scores")
+# Streams of tests/contract/data, and what they hold.
+SCHEMAS = {"objects": "objects/1", "particles": "particles/1", "tokens": "tokens/1", "jet_tokens": "tokens/2", "masked": "masked/1", "scores": "scores/1"}
 
 
 class Case:
@@ -192,14 +193,14 @@ class Contract(unittest.TestCase):
 
     def test_describe(self):
         self.assertEqual(self.describe["name"], self.program)
-        known = {f"{s}/1" for s in SCHEMAS}
+        known = set(SCHEMAS.values())
         for way in ("reads", "writes"):
             self.assertLessEqual(set(self.describe[way]), known, f"{way} a schema that this test has no data for: add it to tests/contract/data")
         names = [o["name"] for o in self.describe["option"]]
         self.assertEqual(len(names), len(set(names)), "an option stands twice")
         for case in self.cases:
             if case.input in SCHEMAS and not self.describe["reads_files"]:
-                self.assertIn(f"{case.input}/1", self.describe["reads"])
+                self.assertIn(SCHEMAS[case.input], self.describe["reads"])
         if self.describe["reads"] or self.describe["writes"]:
             self.assertTrue(self.cases, f"a stage that streams needs stages/{self.program[3:]}/contract.toml")
 
@@ -315,13 +316,13 @@ class Contract(unittest.TestCase):
         self.bad_input(case, (DATA / "unknown.bl").read_bytes(), 3, "an unknown schema", "weather/1")
         if self.describe["reads_files"]:
             return
-        for schema in SCHEMAS:
-            if f"{schema}/1" not in self.describe["reads"]:
-                self.bad_input(case, (DATA / f"{schema}.bl").read_bytes(), 3, f"a stream of {schema}/1", f"{schema}/1")
+        for name, schema in SCHEMAS.items():
+            if schema not in self.describe["reads"]:
+                self.bad_input(case, (DATA / f"{name}.bl").read_bytes(), 3, f"a stream of {schema}", schema)
 
     @each_case("newer", streaming)
     def test_newer_schema(self, case):
-        self.bad_input(case, (DATA / f"{case.input}.newer.bl").read_bytes(), 3, "a newer schema", ["newer", f"{case.input}/99"])
+        self.bad_input(case, (DATA / f"{case.input}.newer.bl").read_bytes(), 3, "a newer schema", ["newer", SCHEMAS[case.input][:-1] + "99"])
 
     # --- output -------------------------------------------------------------------------------------------------------
 

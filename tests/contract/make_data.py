@@ -129,11 +129,15 @@ def main():
     run(programs / "bl-tokenize", "--fit", "formula", "--in", "objects.bl", "--save", "formula.h5", "--force")
     run(programs / "bl-tokenize", "--with", "formula.h5", "--in", "objects.bl", "--out", "tokens.bl", "--force")
     run(programs / "bl-mask", "--mode", "one", "--in", "tokens.bl", "--out", "masked.bl", "--force")
-    (data / "formula.h5").unlink()  # the tests fit it again
-    for name in ("tokens", "masked"):
+    run(programs / "bl-tokenize", "--fit", "binning", "--in", "particles.bl", "--save", "binning.h5", "--force")
+    run(programs / "bl-tokenize", "--with", "binning.h5", "--in", "particles.bl", "--out", "jet_tokens.bl", "--force")
+    for name in ("formula", "binning"):
+        (data / f"{name}.h5").unlink()  # the tests fit it again
+    for name in ("tokens", "jet_tokens", "masked"):
         without_host(data / f"{name}.bl")
     for name in ("objects", "particles", "tokens", "masked", "scores"):
         bare(data / f"{name}.newer.bl", f"{name}/99", 0x1234)
+    bare(data / "jet_tokens.newer.bl", "tokens/99", 0x1234)
     bare(data / "unknown.bl", "weather/1", 0x1234)
     for path in sorted(data.iterdir()):
         print(f"{path.stat().st_size:8} {path.name}")
