@@ -22,6 +22,8 @@ namespace {
 
 using nn::Var;
 
+constexpr std::size_t shard_rows = 1024;
+
 enum Kind : std::size_t { embedding, norm, qkv, attention, out, up, down, head, zero, reduce, optimizer, kinds };
 constexpr std::array<const char*, kinds> names{"embedding",
                                                "layer norm",
@@ -115,14 +117,14 @@ double flops_of(Kind kind, const models::GptConfig& c, double rows, double pairs
 
 }  // namespace
 
-std::string breakdown(const models::GptModel<float>& model, const models::TokenSequences& data) {
+std::string breakdown(const models::GptModel<float>& model, const models::Examples& data) {
   const models::GptConfig& config = model.config();
   if (config.dropout != 0) throw std::runtime_error("breakdown: the model has dropout");
   std::vector<models::NextTokenInput> shards;
   double rows = 0, pairs = 0;
-  for (std::size_t i = 0; i < data.size(); ++i) {
-    if (shards.empty() || shards.back().tokens.size() >= models::GptTraining{}.shard) shards.emplace_back();
-    shards.back().add(config, std::span(data.tokens).subspan(data.offsets[i], data.length(i)));
+  for (std::size_t i = 0; i < data.events(); ++i) {
+    if (shards.empty() || shards.back().tokens.size() >= shard_rows) shards.emplace_back();
+    shards.back().add(config, data.tokens_of(i));
     const double n = static_cast<double>(data.length(i) + 1);
     rows += n;
     pairs += n * n;

@@ -29,6 +29,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 GPT_JETS, GPT_CODES = 256, 8192
 ENCODER_IDS = 966
+PARTS = ["gpt", "generation", "encoder", "inference"]
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -338,6 +339,48 @@ def bench_inference(bench, dim, rounds):
             worker.__exit__()
 
 
+def bench_generation(bench, sequences, rounds):
+    """One thread, a jet at a time or many at once. Every way makes 128 tokens a jet; and the engine also makes jets that
+    stop, of which the paper's code makes 128 tokens all the same and throws away what follows the stop."""
+    section = f"generation, {'one jet at a time' if sequences == 1 else f'{sequences} jets at once'}"
+    everybody = [bench.engine("gpt", "jets")]
+    try:
+        if bench.torch:
+            everybody += [bench.peer("torch_generate.py", [mode], "jets", mode) for mode in ("cacheless", "cached")]
+        engine = everybody[0]
+        if sequences == 1:
+            greedy = {w.name: w.ask("greedy", 1) for w in everybody}
+            for name in set(greedy) - {"beamline"}:
+                bench.same(f"{section}, {name}, log-probability of the greedy jet", greedy["beamline"]["logp"], greedy[name]["logp"], 1e-4)
+                if greedy[name]["ids"] != greedy["beamline"]["ids"]:
+                    bench.notes.append(f"{section}: the greedy jet of {name} has other tokens (near ties are broken by rounding)")
+        answers, stopping = {w.name: [] for w in everybody}, []
+        for turn in range(rounds + 1):
+            bench.say(f"{section}, turn {turn} of {rounds}")
+            for worker in everybody if turn % 2 == 0 else everybody[::-1]:
+                answers[worker.name].append(worker.ask("generate", sequences))
+                if worker is engine:
+                    stopping.append(engine.ask("jets", sequences))
+            if bench.over(turn + 1):
+                break
+        ours, jets = rates(answers["beamline"], "cpu"), rates(stopping, "cpu")
+        rate, turns = statistics.median(ours), len(ours)
+        length = sum(s["tokens"] for s in stopping) / sum(s["sequences"] for s in stopping)
+        if bench.torch:
+            cacheless, cached = rates(answers["cacheless"], "cpu"), rates(answers["cached"], "cpu")
+            kept = [r * length / 128 for r in cacheless]
+            bench.row(section, f"jets of {length:.0f} tokens / PyTorch as the paper's code", "tokens/core-s", statistics.median(jets), statistics.median(kept),
+                      paired(jets, kept), 20 if sequences == 1 else 60, turns=turns)
+            bench.row(section, "128 tokens each / PyTorch without a cache", "tokens/core-s", rate, statistics.median(cacheless), paired(ours, cacheless), turns=turns)
+            bench.row(section, "128 tokens each / PyTorch with a KV cache", "tokens/core-s", rate, statistics.median(cached), paired(ours, cached), 2, turns=turns)
+        else:
+            bench.row(section, f"jets of {length:.0f} tokens", "tokens/core-s", statistics.median(jets), turns=turns)
+            bench.row(section, "128 tokens each", "tokens/core-s", rate, turns=turns)
+    finally:
+        for worker in everybody:
+            worker.__exit__()
+
+
 # --- the table -------------------------------------------------------------------------------------------------------
 def machine():
     about = {"system": platform.platform(), "cores": os.cpu_count(), "load": [round(x, 2) for x in os.getloadavg()]}
@@ -385,7 +428,7 @@ def main():
     parser.add_argument("--json", default="", help="where the numbers go")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the GPT; the small models take three times as many")
     parser.add_argument("--seconds", type=float, default=840, help="the whole run should take no longer")
-    parser.add_argument("--only", nargs="*", choices=["gpt", "encoder", "inference"], default=["gpt", "encoder", "inference"])
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     about = machine()
     with tempfile.TemporaryDirectory() as folder:
@@ -403,6 +446,10 @@ def main():
         if "gpt" in options.only:
             write_gpt_data(bench.folder, options.rounds)
             plan += [(bench_gpt, threads, options.rounds, 5) for threads in (1, 2) if threads <= os.cpu_count()]
+        if "generation" in options.only:
+            if "gpt" not in options.only:
+                write_gpt_data(bench.folder, options.rounds)
+            plan += [(bench_generation, sequences, options.rounds, 1) for sequences in (1, 64, 256)]
         for dim in (64, 128, 512):
             plan += [(bench_encoder, dim, 3 * options.rounds, 1 if dim < 512 else 3)] if "encoder" in options.only else []
             plan += [(bench_inference, dim, 3 * options.rounds, 1)] if "inference" in options.only else []

@@ -11,6 +11,9 @@
 //   score B       log-probability of the hidden token of each event of batch B (encoder)
 //   latency B     the same event by event; microseconds of each
 //   breakdown B   where the time of a step goes (gpt, one thread)
+//   generate N    N sequences of 128 tokens, all at once (gpt; start and stop are not drawn)
+//   jets N        8 N sequences (at least 64) that stop, after 48 tokens or so, N at once (gpt)
+//   greedy N      the most probable 128 tokens, N times one after the other; mean log p and the sum of the ids
 //   peak          GFLOP/s of the FMA peak (f32)
 //   product       GFLOP/s of one square product of 2048 (f32): what the library of matrix products makes of that peak
 //   memory        bytes: largest resident set so far, and at the start
@@ -20,9 +23,11 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -31,8 +36,9 @@
 #include <string>
 #include <vector>
 
+#include "base/rng.hpp"
 #include "breakdown.hpp"
-#include "models/gpt.hpp"
+#include "models/generator.hpp"
 #include "models/trainer.hpp"
 #include "nn/gemm.hpp"
 #include "nn/kernels.hpp"
@@ -119,30 +125,28 @@ double product_speed() {
 
 class GptWork {
  public:
-  GptWork(const Options& options, const std::vector<Batch>& batches) : pool_(options.threads), model_(config(options)) {
-    model_.init(1);
-    if (!options.weights.empty()) write_weights(options.weights, model_.params());
-    models::GptTraining training;
-    training.optimizer.beta2 = 0.95;
-    training.precision = options.precision;
-    trainer_ = std::make_unique<models::GptTrainer>(model_, training, pool_);
+  GptWork(const Options& options, const std::vector<Batch>& batches) : pool_(options.threads), trainer_(config(options), training(options, batches), pool_) {
+    if (!options.weights.empty()) write_weights(options.weights, trainer_.params());
     for (const Batch& b : batches) {
-      models::TokenSequences& s = batches_.emplace_back();
-      s.tokens = b.tokens;
-      for (const std::int32_t n : b.lengths) s.offsets.push_back(s.offsets.back() + static_cast<std::uint64_t>(n));
-      s.check(model_.config());
+      models::Examples& data = batches_.emplace_back();
+      data.tokens = b.tokens;
+      for (const std::int32_t n : b.lengths) data.offsets.push_back(data.offsets.back() + static_cast<std::uint64_t>(n));
+      data.check(trainer_.gpt().config());
     }
   }
   std::string answer(const std::string& verb, std::size_t batch, const std::string&) {
-    const models::TokenSequences& data = batches_.at(batch);
-    if (verb == "breakdown") return breakdown(model_, data);
+    if (verb == "generate" || verb == "greedy" || verb == "jets") return generate(verb, batch);
+    const models::Examples& data = batches_.at(batch);
+    if (verb == "breakdown") return breakdown(trainer_.gpt(), data);
     if (verb != "train") throw std::runtime_error("gpt: no verb " + verb);
-    models::GptTrainer::Result result;
-    const std::string times = timed([&] { result = trainer_->step(data); });
+    std::vector<std::uint32_t> all(data.events());
+    std::iota(all.begin(), all.end(), 0u);
+    models::StepResult result;
+    const std::string times = timed([&] { result = trainer_.step(data, all); });
     double pairs = 0;
-    for (std::size_t i = 0; i < data.size(); ++i) pairs += static_cast<double>((data.length(i) + 1) * (data.length(i) + 1));
-    return fmt::format("{{{},\"tokens\":{},\"flops\":{:.6g},\"loss\":{:.7f}}}", times, result.rows,
-                       model_.training_flops(static_cast<double>(result.rows), pairs), result.loss);
+    for (std::size_t i = 0; i < data.events(); ++i) pairs += static_cast<double>((data.length(i) + 1) * (data.length(i) + 1));
+    return fmt::format("{{{},\"tokens\":{},\"flops\":{:.6g},\"loss\":{:.7f}}}", times, result.tokens,
+                       trainer_.gpt().training_flops(static_cast<double>(result.tokens), pairs), result.loss);
   }
 
  private:
@@ -151,10 +155,54 @@ class GptWork {
     c.dim = options.dim;
     return c;
   }
+  static models::TrainerConfig training(const Options& options, const std::vector<Batch>& batches) {
+    models::TrainerConfig c;
+    c.precision = options.precision;
+    c.beta2 = 0.95;
+    c.clip = 0;
+    c.schedule = nn::Schedule::Kind::constant;
+    c.warmup = 0;
+    c.lanes = 4;
+    // Shards of about a thousand rows: enough for a product, few enough for a cache.
+    const double rows = batches.empty() ? 0 : 1 + static_cast<double>(batches[0].tokens.size()) / static_cast<double>(batches[0].lengths.size());
+    c.shard = static_cast<std::uint32_t>(std::max(1.0, std::round(1024 / std::max(1.0, rows))));
+    return c;
+  }
+  std::string generate(const std::string& verb, std::size_t at_once) {
+    const bool greedy = verb == "greedy", jets = verb == "jets";
+    const std::size_t sequences = jets ? std::max<std::size_t>(64, 8 * at_once) : at_once;
+    models::GeneratorConfig c;
+    c.batch = greedy ? 1 : static_cast<std::uint32_t>(at_once);
+    if (!jets) c.never = {trainer_.gpt().config().stop_id()};
+    c.sampling.top_k = greedy ? 1 : 0;
+    c.keep_log_probability = greedy;
+    if (jets && !stopping_) {
+      stopping_ = std::make_unique<models::GptModel<float>>(trainer_.gpt().config());
+      std::ranges::copy(trainer_.params().values(), stopping_->params().values().begin());
+      const nn::Param& bias = stopping_->parts().head_bias;
+      stopping_->params().of(bias)[bias.width - 1] = std::log(static_cast<float>(bias.width) / 48);  // all others are about as probable
+    }
+    auto& generator = generators_[verb + std::to_string(at_once)];
+    if (!generator) {
+      generator = std::make_unique<models::Generator>(jets ? *stopping_ : trainer_.gpt(), c, Rng(1, "bl-generate"), pool_);
+      generator->generate(0, at_once);  // takes its memory
+    }
+    std::vector<models::Sequence> made;
+    const std::string times = timed([&] { made = generator->generate(0, sequences); });
+    double tokens = 0, sum = 0, logp = 0;
+    for (const models::Sequence& s : made) {
+      tokens += static_cast<double>(s.tokens.size());
+      for (const std::int32_t t : s.tokens) sum += t;
+      for (const float l : s.log_probability) logp += static_cast<double>(l);
+    }
+    return fmt::format("{{{},\"sequences\":{},\"tokens\":{},\"ids\":{},\"logp\":{:.7f}}}", times, made.size(), tokens, sum, logp / tokens);
+  }
+
   Pool pool_;
-  models::GptModel<float> model_;
-  std::unique_ptr<models::GptTrainer> trainer_;
-  std::vector<models::TokenSequences> batches_;
+  models::Trainer trainer_;
+  std::vector<models::Examples> batches_;
+  std::unique_ptr<models::GptModel<float>> stopping_;  // the same, and it stops
+  std::map<std::string, std::unique_ptr<models::Generator>> generators_;
 };
 
 class EncoderWork {
@@ -172,7 +220,7 @@ class EncoderWork {
         }
         data.offsets.push_back(data.positions.size());
       }
-      data.check(trainer_.model_config());
+      data.check(trainer_.model().config());
     }
   }
   std::string answer(const std::string& verb, std::size_t batch, const std::string& targets) {

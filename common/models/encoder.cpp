@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <functional>
 
 #include "base/error.hpp"
+#include "models/state.hpp"
 #include "nn/ops/elementwise.hpp"
 #include "nn/ops/embedding.hpp"
 #include "nn/ops/linear.hpp"
@@ -18,17 +18,6 @@ namespace {
 
 using nn::Activation;
 using nn::Group;
-
-constexpr std::array<std::string_view, 4> activation_names{"none", "relu", "gelu", "silu"};
-
-template <class N>
-void read(const std::map<std::string, std::string>& map, const std::string& key, N& value) {
-  const auto it = map.find(key);
-  if (it == map.end()) fail(Exit::input, "the model's configuration lacks '{}'", key);
-  const char* end = it->second.data() + it->second.size();
-  const auto [stop, error] = std::from_chars(it->second.data(), end, value);
-  if (error != std::errc() || stop != end) fail(Exit::input, "the model's configuration has {} = '{}', which is not a number", key, it->second);
-}
 
 }  // namespace
 
@@ -59,24 +48,22 @@ std::map<std::string, std::string> EncoderConfig::to_map() const {
           {"layers", text(layers)},
           {"feed_forward", text(feed_forward)},
           {"dropout", text(dropout)},
-          {"activation", std::string(activation_names[static_cast<std::size_t>(activation)])}};
+          {"activation", std::string(name_of(activation))}};
 }
 
 EncoderConfig EncoderConfig::from_map(const std::map<std::string, std::string>& map) {
   EncoderConfig c;
-  read(map, "vocabulary", c.vocabulary);
-  read(map, "mask_id", c.mask_id);
-  read(map, "positions", c.positions);
-  read(map, "types", c.types);
-  read(map, "dim", c.dim);
-  read(map, "heads", c.heads);
-  read(map, "layers", c.layers);
-  read(map, "feed_forward", c.feed_forward);
-  read(map, "dropout", c.dropout);
-  const auto it = map.find("activation");
-  const auto name = it == map.end() ? activation_names.end() : std::ranges::find(activation_names, it->second);
-  if (name == activation_names.end()) fail(Exit::input, "the model's configuration has no known activation");
-  c.activation = static_cast<Activation>(name - activation_names.begin());
+  const auto read = [&map]<class N>(const char* key, N& value) { value = number<N>(map, key, "the model's configuration"); };
+  read("vocabulary", c.vocabulary);
+  read("mask_id", c.mask_id);
+  read("positions", c.positions);
+  read("types", c.types);
+  read("dim", c.dim);
+  read("heads", c.heads);
+  read("layers", c.layers);
+  read("feed_forward", c.feed_forward);
+  read("dropout", c.dropout);
+  c.activation = activation_of(map);
   try {
     c.validate();
   } catch (const Error& e) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/pool.hpp"
+#include "models/examples.hpp"
 #include "models/transformer.hpp"
 #include "nn/arena.hpp"
 #include "nn/kernels.hpp"
@@ -39,19 +40,6 @@ struct EncoderConfig {
   std::map<std::string, std::string> to_map() const;
   static EncoderConfig from_map(const std::map<std::string, std::string>& map);  // throws Exit::input naming what is missing
   bool operator==(const EncoderConfig&) const = default;
-};
-
-// Events in memory, column by column: event i has the tokens [offsets[i], offsets[i + 1]).
-struct Examples {
-  std::vector<std::uint64_t> offsets{0};
-  std::vector<std::int32_t> tokens;
-  std::vector<std::int32_t> positions;
-  std::vector<std::uint8_t> types;  // empty, or one per token
-  std::vector<std::uint8_t> mask;   // empty, or one per token: 1 = hidden, a target
-
-  std::size_t events() const { return offsets.size() - 1; }
-  // Throws Exit::input for an id or position out of the model's range, naming event (counted from `first`), value and limit.
-  void check(const EncoderConfig& config, std::uint64_t first = 0) const;
 };
 
 // Packed input of one pass: tokens with the hidden ones replaced, and what they were. Keeps its memory when cleared.

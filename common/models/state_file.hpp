@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "models/trainer.hpp"
+#include "models/state.hpp"
 
 namespace bl::models {
 

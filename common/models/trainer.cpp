@@ -1,7 +1,6 @@
 #include "models/trainer.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,58 +18,7 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-template <class N>
-N number(const std::map<std::string, std::string>& texts, const std::string& key) {
-  const auto it = texts.find(key);
-  if (it == texts.end()) fail(Exit::input, "the training state lacks '{}'", key);
-  N value{};
-  const char* end = it->second.data() + it->second.size();
-  const auto [stop, error] = std::from_chars(it->second.data(), end, value);
-  if (error != std::errc() || stop != end) fail(Exit::input, "the training state has {} = '{}', which is not a number", key, it->second);
-  return value;
-}
-
-template <class T>
-const std::vector<T>& values_of(const State& state, const std::string& name, std::size_t size) {
-  const NamedArray* array = state.find(name);
-  if (array == nullptr) fail(Exit::input, "the model file lacks the array '{}'", name);
-  const auto* values = std::get_if<std::vector<T>>(&array->values);
-  if (values == nullptr) fail(Exit::input, "the array '{}' of the model file has another type of number than expected", name);
-  if (values->size() != size) fail(Exit::input, "the array '{}' of the model file has {} values, {} are expected", name, values->size(), size);
-  return *values;
-}
-
-void put(State& state, std::string name, std::span<const float> values) {
-  state.arrays.push_back({std::move(name), {values.size()}, std::vector<float>(values.begin(), values.end())});
-}
-
-std::map<std::string, std::string> prefixed(const std::string& prefix, const std::map<std::string, std::string>& map) {
-  std::map<std::string, std::string> out;
-  for (const auto& [key, value] : map) out[prefix + key] = value;
-  return out;
-}
-std::map<std::string, std::string> without_prefix(const std::string& prefix, const std::map<std::string, std::string>& map) {
-  std::map<std::string, std::string> out;
-  for (const auto& [key, value] : map)
-    if (key.starts_with(prefix)) out[key.substr(prefix.size())] = value;
-  return out;
-}
-
-// A few events that any model of this configuration can read: not physics, only something to answer.
-Examples fingerprint_examples(const EncoderConfig& config) {
-  const Rng rng(7, "fingerprint");
-  Examples data;
-  for (std::uint64_t e = 0; e < 4; ++e) {
-    const std::uint64_t n = std::min<std::uint64_t>(2 + 3 * e, config.positions);
-    for (std::uint64_t i = 0; i < n; ++i) {
-      data.tokens.push_back(static_cast<std::int32_t>(rng.below(config.vocabulary, e, 2 * i)));
-      data.positions.push_back(static_cast<std::int32_t>(i));
-      if (config.types > 0) data.types.push_back(static_cast<std::uint8_t>(rng.below(config.types, e, 2 * i + 1)));
-    }
-    data.offsets.push_back(data.tokens.size());
-  }
-  return data;
-}
+constexpr std::string_view state_name = "the training state";
 
 // The rate in the middle of the window of `width` steps through whose losses the steepest falling line goes.
 double steepest(const std::vector<RateTrial>& trials, std::size_t width) {
@@ -92,11 +40,6 @@ double steepest(const std::vector<RateTrial>& trials, std::size_t width) {
 }
 
 }  // namespace
-
-const NamedArray* State::find(std::string_view name) const {
-  const auto it = std::ranges::find(arrays, name, &NamedArray::name);
-  return it == arrays.end() ? nullptr : &*it;
-}
 
 void TrainerConfig::validate() const {
   const auto need = [](bool good, const char* what, auto value, const char* allowed) {
@@ -150,31 +93,31 @@ std::map<std::string, std::string> TrainerConfig::to_map() const {
 
 TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& map) {
   TrainerConfig c;
-  c.seed = number<std::uint64_t>(map, "seed");
-  c.epochs = number<std::uint64_t>(map, "epochs");
-  c.max_steps = number<std::uint64_t>(map, "max_steps");
-  c.batch = number<std::uint32_t>(map, "batch");
-  c.shard = number<std::uint32_t>(map, "shard");
-  c.lanes = number<std::uint32_t>(map, "lanes");
-  c.rate = number<double>(map, "rate");
-  c.warmup = number<std::uint64_t>(map, "warmup");
+  c.seed = number<std::uint64_t>(map, "seed", state_name);
+  c.epochs = number<std::uint64_t>(map, "epochs", state_name);
+  c.max_steps = number<std::uint64_t>(map, "max_steps", state_name);
+  c.batch = number<std::uint32_t>(map, "batch", state_name);
+  c.shard = number<std::uint32_t>(map, "shard", state_name);
+  c.lanes = number<std::uint32_t>(map, "lanes", state_name);
+  c.rate = number<double>(map, "rate", state_name);
+  c.warmup = number<std::uint64_t>(map, "warmup", state_name);
   // What files of earlier versions do not say was then as follows.
   const auto word = [&](const char* key, const char* otherwise) {
     const auto it = map.find(key);
     return it == map.end() ? std::string(otherwise) : it->second;
   };
   const auto has = [&](const char* key) { return map.contains(key); };
-  if (has("accumulate")) c.accumulate = number<std::uint32_t>(map, "accumulate");
-  if (has("beta1")) c.beta1 = number<double>(map, "beta1");
-  if (has("beta2")) c.beta2 = number<double>(map, "beta2");
-  if (has("momentum")) c.momentum = number<double>(map, "momentum");
-  if (has("nesterov")) c.nesterov = number<int>(map, "nesterov") != 0;
-  c.last_rate = number<double>(map, "last_rate");
-  c.clip = number<double>(map, "clip");
-  c.decay = number<double>(map, "decay");
-  c.ema = number<double>(map, "ema");
-  c.validation = number<double>(map, "validation");
-  c.patience = number<std::uint64_t>(map, "patience");
+  if (has("accumulate")) c.accumulate = number<std::uint32_t>(map, "accumulate", state_name);
+  if (has("beta1")) c.beta1 = number<double>(map, "beta1", state_name);
+  if (has("beta2")) c.beta2 = number<double>(map, "beta2", state_name);
+  if (has("momentum")) c.momentum = number<double>(map, "momentum", state_name);
+  if (has("nesterov")) c.nesterov = number<int>(map, "nesterov", state_name) != 0;
+  c.last_rate = number<double>(map, "last_rate", state_name);
+  c.clip = number<double>(map, "clip", state_name);
+  c.decay = number<double>(map, "decay", state_name);
+  c.ema = number<double>(map, "ema", state_name);
+  c.validation = number<double>(map, "validation", state_name);
+  c.patience = number<std::uint64_t>(map, "patience", state_name);
   try {
     c.precision = nn::precision_named(word("precision", "f32"));
     c.optimizer = nn::optimizer_named(word("optimizer", "adamw"));
@@ -189,25 +132,26 @@ TrainerConfig TrainerConfig::from_map(const std::map<std::string, std::string>& 
 }
 
 struct Trainer::Impl {
-  Impl(const EncoderConfig& model_config, const TrainerConfig& trainer_config, Pool& workers, dist::Communicator& communicator)
+  Impl(std::unique_ptr<Objective> what, const TrainerConfig& trainer_config, Pool& workers, dist::Communicator& communicator)
       : config(trainer_config),
         pool(workers),
         ranks(communicator),
-        model(model_config),
-        optimizer(model.params(), optimizer_config(trainer_config), trainer_config.groups),
-        packed(model.params(), trainer_config.precision, nn::Use::training),
-        packed_for_evaluation(model.params(), nn::Precision::f32, nn::Use::inference),
+        objective(std::move(what)),
+        params(objective->params()),
+        optimizer(params, optimizer_config(trainer_config), trainer_config.groups),
+        packed(params, trainer_config.precision, nn::Use::training),
+        packed_for_evaluation(params, nn::Precision::f32, nn::Use::inference),
         arenas(workers.threads()),
-        counts(model_config.vocabulary, 0) {
+        counts(objective->target_classes(), 0) {
     config.validate();
     if (ranks.size() > config.lanes)
       fail(Exit::usage, "{} ranks are too many: a batch is worked on in {} lanes, so start at most {} ranks", ranks.size(), config.lanes, config.lanes);
     // Other instructions round otherwise: the ranks' weights would drift apart.
     std::string facts = fmt::format("instruction set {}, products by {}", nn::kernel_target(), nn::product_backend(config.precision));
-    for (const auto& map : {model_config.to_map(), config.to_map()})
+    for (const auto& map : {objective->settings(), config.to_map()})
       for (const auto& [key, value] : map) facts += fmt::format(", {} {}", key, value);
     ranks.must_agree("the training", facts);
-    if (config.ema > 0) average = nn::Aligned<float>(model.params().size());
+    if (config.ema > 0) average = nn::Aligned<float>(params.size());
   }
 
   static nn::OptimizerConfig optimizer_config(const TrainerConfig& config) {
@@ -224,7 +168,8 @@ struct Trainer::Impl {
   TrainerConfig config;
   Pool& pool;
   dist::Communicator& ranks;
-  MaskedTokenModel<float> model;
+  std::unique_ptr<Objective> objective;
+  nn::Params<float>& params;
   nn::Optimizer<float> optimizer;
   nn::PackedWeights packed, packed_for_evaluation;
   nn::Aligned<float> average;             // empty without EMA
@@ -233,8 +178,6 @@ struct Trainer::Impl {
   std::vector<nn::Aligned<float>> lanes;  // those of this rank
   std::vector<float*> lane_pointers;
   dist::TreeSum tree;
-  std::vector<MaskedInput> inputs;  // one a shard
-  std::vector<std::vector<std::uint8_t>> masks;
   std::vector<double> losses;  // one a shard
   std::vector<double> sent_losses;
   std::vector<std::size_t> sent_bytes;  // of each rank
@@ -274,32 +217,18 @@ struct Trainer::Impl {
     return s;
   }
 
-  // The shards of a batch as packed input; returns the number of hidden tokens.
+  // The shards of a batch as packed input; returns the number of targets.
   std::size_t pack(const Examples& from, std::span<const std::uint32_t> events, const Masker& mask, std::uint64_t mask_epoch) {
     const std::size_t shards = (events.size() + config.shard - 1) / config.shard;
-    if (inputs.size() < shards) {
-      inputs.resize(shards);
-      masks.resize(shards);
-      losses.resize(shards);
-    }
-    bl::check(mask || from.mask.size() == from.tokens.size(), "training without a mask");
+    if (losses.size() < shards) losses.resize(shards);
+    objective->reserve(shards);
     const auto task = [&](std::size_t s, std::size_t) {
-      MaskedInput& input = inputs[s];
-      input.clear();
-      for (std::size_t i = s * config.shard; i < std::min<std::size_t>(events.size(), (s + 1) * config.shard); ++i) {
-        const std::size_t e = events[i], first = from.offsets[e], n = from.offsets[e + 1] - first;
-        if (!mask) {
-          input.add(model.config(), from, e, std::span(from.mask).subspan(first, n));
-          continue;
-        }
-        masks[s].assign(n, 0);
-        mask(e, mask_epoch, masks[s]);
-        input.add(model.config(), from, e, masks[s]);
-      }
+      const std::size_t first = s * config.shard;
+      objective->pack(s, from, events.subspan(first, std::min<std::size_t>(config.shard, events.size() - first)), mask, mask_epoch);
     };
     pool.run(shards, std::ref(task));
     std::size_t targets = 0;
-    for (std::size_t s = 0; s < shards; ++s) targets += inputs[s].targets.size();
+    for (std::size_t s = 0; s < shards; ++s) targets += objective->targets(s).size();
     return targets;
   }
 
@@ -332,7 +261,6 @@ struct Trainer::Impl {
     result.rate = rates.at(number);
     if (result.targets == 0) return result;
     const std::size_t shards = (events.size() + config.shard - 1) / config.shard, active = std::min<std::size_t>(config.lanes, shards);
-    nn::Params<float>& params = model.params();
     const dist::Share own = dist::share(active, ranks.size(), ranks.rank());
     while (lanes.size() < std::max<std::size_t>(1, own.size())) {  // one is needed for the sum, even where all are others'
       lanes.emplace_back(params.size());
@@ -348,7 +276,7 @@ struct Trainer::Impl {
         if (!optimizer.frozen().empty()) tape.freeze(optimizer.frozen().data());
         tape.use(&packed);
         tape.seed(config.seed, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(s));
-        losses[s] = model.loss(tape, inputs[s], scale);
+        losses[s] = objective->loss(tape, s, scale);
         tape.backward();
       }
     };
@@ -357,7 +285,7 @@ struct Trainer::Impl {
     double loss = 0;
     for (std::size_t s = 0; s < shards; ++s) {
       loss += losses[s];
-      result.tokens += inputs[s].tokens.size();
+      result.tokens += objective->tokens(s);
     }
     result.loss = loss * scale;
     if (ranks.size() > 1) tree.run(ranks, pool, active, std::span<float* const>(lane_pointers).first(own.size()), params.size(), lanes[0].data());
@@ -369,7 +297,7 @@ struct Trainer::Impl {
            name.empty() ? std::string("every single gradient is finite") : "the first gradient that is not finite is that of '" + name + "'", result.rate);
     }
     for (std::size_t s = 0; s < shards; ++s)
-      for (const std::int32_t t : inputs[s].targets) ++counts[static_cast<std::size_t>(t)];
+      for (const std::int32_t t : objective->targets(s)) ++counts[static_cast<std::size_t>(t)];
     const double clip = nn::clip_factor(result.gradient_norm, config.clip);
     if (forced_rate) optimizer.step(pool, params, lanes[0].data(), *forced_rate, clip);
     else optimizer.step(pool, params, lanes[0].data(), rates, clip);
@@ -381,7 +309,7 @@ struct Trainer::Impl {
     return result;
   }
 
-  const float* weights_for_evaluation() const { return config.ema > 0 && optimizer.steps() > 0 ? average.data() : model.params().values().data(); }
+  const float* weights_for_evaluation() const { return config.ema > 0 && optimizer.steps() > 0 ? average.data() : params.values().data(); }
   const float* weights_to_use() const { return best.size() > 0 ? best.data() : weights_for_evaluation(); }
 
   double evaluate(const Examples& from, std::span<const std::uint32_t> events, const Masker& mask) {
@@ -400,7 +328,7 @@ struct Trainer::Impl {
         arenas[worker].reset();
         nn::Tape<float> tape(arenas[worker], const_cast<float*>(weights_for_evaluation()), nullptr);
         tape.use(&packed_for_evaluation);
-        losses[s] = model.loss(tape, inputs[s], 0);
+        losses[s] = objective->loss(tape, s, 0);
       };
       pool.run(own.size(), std::ref(task));
       gather_losses(shards, shards);
@@ -453,7 +381,7 @@ struct Trainer::Impl {
       best_validation = e.validation_loss;
       epochs_since_best = 0;
       e.best = true;
-      if (best.size() == 0) best = nn::Aligned<float>(model.params().size());
+      if (best.size() == 0) best = nn::Aligned<float>(params.size());
       std::copy_n(weights_for_evaluation(), best.size(), best.data());
     } else {
       ++epochs_since_best;
@@ -472,7 +400,7 @@ struct Trainer::Impl {
       fail(Exit::usage, "the rates to try are {:g} to {:g} in {} steps, allowed are two rising rates above 0 and 20 or more steps", search.lowest,
            search.highest, search.steps);
     const auto copy = [](auto&& block) { return std::vector<float>(block.data(), block.data() + block.size()); };
-    const auto values = copy(model.params().values()), moment1 = copy(optimizer.moment1()), moment2 = copy(optimizer.moment2()), mean = copy(average);
+    const auto values = copy(params.values()), moment1 = copy(optimizer.moment1()), moment2 = copy(optimizer.moment2()), mean = copy(average);
     const auto counted = counts;
     const std::uint64_t steps_before = optimizer.steps(), epoch_before = epoch;
     RateTable table;
@@ -502,7 +430,7 @@ struct Trainer::Impl {
       if (trial.smoothed > 4 * least) break;
     }
     forced_rate.reset();
-    std::ranges::copy(values, model.params().values().begin());
+    std::ranges::copy(values, params.values().begin());
     std::ranges::copy(moment1, optimizer.moment1().begin());
     std::ranges::copy(moment2, optimizer.moment2().begin());
     std::ranges::copy(mean, average.data());
@@ -515,21 +443,20 @@ struct Trainer::Impl {
 
   State state() const {
     State s;
-    const nn::Params<float>& params = model.params();
     for (const nn::ParamInfo& p : params.list()) {
       const float* from = weights_to_use() + p.at.offset;
       NamedArray a{"weights/" + p.name, {p.at.rows, p.at.width}, std::vector<float>(from, from + p.at.size())};
       if (p.at.rows == 1) a.shape = {p.at.width};
       s.arrays.push_back(std::move(a));
     }
-    put(s, "training/values", params.values());
+    s.put("training/values", params.values());
     auto& o = const_cast<nn::Optimizer<float>&>(optimizer);
-    put(s, "training/moment1", o.moment1());
-    if (!o.moment2().empty()) put(s, "training/moment2", o.moment2());
-    if (average.size() > 0) put(s, "training/average", {average.data(), average.size()});
-    if (best.size() > 0) put(s, "training/best", {best.data(), best.size()});
-    s.arrays.push_back({"training/target_counts", {counts.size()}, counts});
-    s.texts = prefixed("model/", model.config().to_map());
+    s.put("training/moment1", o.moment1());
+    if (!o.moment2().empty()) s.put("training/moment2", o.moment2());
+    if (average.size() > 0) s.put("training/average", {average.data(), average.size()});
+    if (best.size() > 0) s.put("training/best", {best.data(), best.size()});
+    s.put("training/target_counts", counts);
+    s.texts = prefixed("model/", objective->settings());
     s.texts.merge(prefixed("training/", config.to_map()));
     const auto text = [&](const std::string& key, const auto& value) { s.texts["state/" + key] = fmt::format("{}", value); };
     text("step", optimizer.steps());
@@ -542,23 +469,13 @@ struct Trainer::Impl {
     text("events", expected_events);
     text("over", over ? 1 : 0);
 
-    MaskedTokenModel<float> used(model.config());
-    std::copy_n(weights_to_use(), params.size(), used.params().values().data());
-    const Examples examples = fingerprint_examples(model.config());
-    const std::vector<float> answers = Scorer(used, pool).token_log_probabilities(examples, {});
-    const auto integers = [](const auto& v) { return std::vector<std::int64_t>(v.begin(), v.end()); };
-    s.arrays.push_back({"fingerprint/offsets", {examples.offsets.size()}, integers(examples.offsets)});
-    s.arrays.push_back({"fingerprint/tokens", {examples.tokens.size()}, integers(examples.tokens)});
-    s.arrays.push_back({"fingerprint/positions", {examples.positions.size()}, integers(examples.positions)});
-    if (!examples.types.empty()) s.arrays.push_back({"fingerprint/types", {examples.types.size()}, integers(examples.types)});
-    put(s, "fingerprint/log_probability", answers);
+    objective->put_fingerprint(s, {weights_to_use(), params.size()}, pool);
     return s;
   }
 
   void restore(const State& s) {
-    nn::Params<float>& params = model.params();
     const auto copy = [&](const std::string& name, float* to) {
-      const auto& v = values_of<float>(s, name, params.size());
+      const auto& v = s.values_of<float>(name, params.size());
       std::copy(v.begin(), v.end(), to);
     };
     copy("training/values", params.values().data());
@@ -569,30 +486,36 @@ struct Trainer::Impl {
       best = nn::Aligned<float>(params.size());
       copy("training/best", best.data());
     }
-    counts = values_of<std::int64_t>(s, "training/target_counts", counts.size());
-    optimizer.set_steps(number<std::uint64_t>(s.texts, "state/step"));
-    epoch = number<std::uint64_t>(s.texts, "state/epoch");
-    step_of_epoch = number<std::uint64_t>(s.texts, "state/step_of_epoch");
-    epochs_since_best = number<std::uint64_t>(s.texts, "state/epochs_since_best");
-    best_validation = number<double>(s.texts, "state/best_validation");
-    epoch_loss = number<double>(s.texts, "state/epoch_loss");
-    epoch_targets = number<std::uint64_t>(s.texts, "state/epoch_targets");
-    expected_events = number<std::uint64_t>(s.texts, "state/events");
+    counts = s.values_of<std::int64_t>("training/target_counts", counts.size());
+    optimizer.set_steps(number<std::uint64_t>(s.texts, "state/step", state_name));
+    epoch = number<std::uint64_t>(s.texts, "state/epoch", state_name);
+    step_of_epoch = number<std::uint64_t>(s.texts, "state/step_of_epoch", state_name);
+    epochs_since_best = number<std::uint64_t>(s.texts, "state/epochs_since_best", state_name);
+    best_validation = number<double>(s.texts, "state/best_validation", state_name);
+    epoch_loss = number<double>(s.texts, "state/epoch_loss", state_name);
+    epoch_targets = number<std::uint64_t>(s.texts, "state/epoch_targets", state_name);
+    expected_events = number<std::uint64_t>(s.texts, "state/events", state_name);
     over = config.patience > 0 && epochs_since_best >= config.patience;
   }
 };
 
-Trainer::Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
-    : impl_(std::make_unique<Impl>(model, config, pool, ranks)) {
-  impl_->model.init(config.seed);
+Trainer::Trainer(std::unique_ptr<Objective> objective, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
+    : impl_(std::make_unique<Impl>(std::move(objective), config, pool, ranks)) {
+  impl_->objective->init(config.seed);
 }
 
+Trainer::Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
+    : Trainer(std::make_unique<MaskedTokens>(model), config, pool, ranks) {}
+
+Trainer::Trainer(const GptConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
+    : Trainer(std::make_unique<NextTokens>(model), config, pool, ranks) {}
+
 Trainer::Trainer(const State& state, Pool& pool, dist::Communicator& ranks)
-    : Trainer(state, TrainerConfig::from_map(without_prefix("training/", state.texts)), pool, ranks) {}
+    : Trainer(state, TrainerConfig::from_map(texts_below("training/", state.texts)), pool, ranks) {}
 
 Trainer::Trainer(const State& state, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks)
-    : impl_(std::make_unique<Impl>(EncoderConfig::from_map(without_prefix("model/", state.texts)), config, pool, ranks)) {
-  auto before = TrainerConfig::from_map(without_prefix("training/", state.texts)).to_map(), now = config.to_map();
+    : impl_(std::make_unique<Impl>(make_objective(texts_below("model/", state.texts)), config, pool, ranks)) {
+  auto before = TrainerConfig::from_map(texts_below("training/", state.texts)).to_map(), now = config.to_map();
   for (const char* free : {"epochs", "max_steps", "patience"}) before.erase(free), now.erase(free);
   for (const auto& [key, value] : before)
     if (now[key] != value) fail(Exit::usage, "the training to resume was started with {} {}, now it is {}: leave it out, or start anew", key, value, now[key]);
@@ -602,8 +525,19 @@ Trainer::Trainer(const State& state, const TrainerConfig& config, Pool& pool, di
 Trainer::~Trainer() = default;
 
 const TrainerConfig& Trainer::config() const { return impl_->config; }
-const EncoderConfig& Trainer::model_config() const { return impl_->model.config(); }
-MaskedTokenModel<float>& Trainer::model() { return impl_->model; }
+Objective& Trainer::objective() { return *impl_->objective; }
+nn::Params<float>& Trainer::params() { return impl_->params; }
+Texts Trainer::settings() const { return impl_->objective->settings(); }
+MaskedTokenModel<float>& Trainer::model() {
+  auto* const masked = dynamic_cast<MaskedTokens*>(impl_->objective.get());
+  bl::check(masked != nullptr, "the model of another objective");
+  return masked->model();
+}
+GptModel<float>& Trainer::gpt() {
+  auto* const next = dynamic_cast<NextTokens*>(impl_->objective.get());
+  bl::check(next != nullptr, "the model of another objective");
+  return next->model();
+}
 StepResult Trainer::step(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker) { return impl_->step(data, events, masker); }
 double Trainer::evaluate(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker) { return impl_->evaluate(data, events, masker); }
 void Trainer::attach(const Examples& data, Masker masker) { impl_->attach(data, std::move(masker)); }
@@ -620,7 +554,7 @@ std::span<const std::int64_t> Trainer::target_counts() const { return impl_->cou
 State Trainer::state() const { return impl_->state(); }
 
 void Trainer::check_ranks() const {
-  const auto values = impl_->model.params().values();
+  const auto values = impl_->params.values();
   const std::uint64_t hash = hash64(values.data(), values.size_bytes());
   impl_->ranks.must_agree("the weights", fmt::format("step {}, hash {}", steps(), hex(hash)));
 }
@@ -634,34 +568,6 @@ double Trainer::unigram_entropy() const {
       sum += x * std::log(x);
     }
   return total > 0 ? std::log(total) - sum / total : 0;
-}
-
-std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state) {
-  auto model = std::make_unique<MaskedTokenModel<float>>(EncoderConfig::from_map(without_prefix("model/", state.texts)));
-  for (const nn::ParamInfo& p : model->params().list()) {
-    const auto& v = values_of<float>(state, "weights/" + p.name, p.at.size());
-    std::ranges::copy(v, model->params().of(p.at).begin());
-  }
-  Examples examples = fingerprint_examples(model->config());
-  examples.tokens.clear(), examples.positions.clear(), examples.types.clear();
-  const auto& offsets = values_of<std::int64_t>(state, "fingerprint/offsets", examples.offsets.size());
-  bool good = offsets.front() == 0 && std::ranges::is_sorted(offsets) && offsets.back() <= 1000;
-  if (!good) fail(Exit::input, "the model file's fingerprint has damaged offsets");
-  examples.offsets.assign(offsets.begin(), offsets.end());
-  const std::size_t n = examples.offsets.back();
-  for (const std::int64_t x : values_of<std::int64_t>(state, "fingerprint/tokens", n)) examples.tokens.push_back(static_cast<std::int32_t>(x));
-  for (const std::int64_t x : values_of<std::int64_t>(state, "fingerprint/positions", n)) examples.positions.push_back(static_cast<std::int32_t>(x));
-  if (model->config().types > 0)
-    for (const std::int64_t x : values_of<std::int64_t>(state, "fingerprint/types", n)) examples.types.push_back(static_cast<std::uint8_t>(x));
-  examples.check(model->config());
-  const auto& expected = values_of<float>(state, "fingerprint/log_probability", n);
-  Pool pool(1);
-  const std::vector<float> answers = Scorer(*model, pool).token_log_probabilities(examples, {});
-  for (std::size_t i = 0; i < n; ++i)
-    if (!(std::abs(answers[i] - expected[i]) <= 1e-3f * std::max(1.0f, std::abs(expected[i]))))
-      fail(Exit::input, "the model does not answer as it did when it was saved: log-probability {} instead of {} for token {} of its fingerprint", answers[i],
-           expected[i], i);
-  return model;
 }
 
 }  // namespace bl::models

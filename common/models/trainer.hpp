@@ -1,4 +1,4 @@
-// Training of a masked-token model, without files: batches in, losses out, and a state that can be saved and resumed to
+// Training of a model for an objective, without files: batches in, losses out, and a state that can be saved and resumed to
 // the same bits.
 //
 // A batch is cut into shards of a fixed number of events; shard s belongs to lane s mod lanes, a lane adds up its shards
@@ -15,29 +15,16 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "base/pool.hpp"
 #include "dist/communicator.hpp"
-#include "models/encoder.hpp"
+#include "models/objective.hpp"
+#include "models/state.hpp"
 #include "nn/optimizer.hpp"
 #include "nn/packed.hpp"
 
 namespace bl::models {
-
-// What a checkpoint file holds: named arrays and named texts. Numbers among the texts are printed so that they come
-// back exactly.
-struct NamedArray {
-  std::string name;
-  std::vector<std::uint64_t> shape;
-  std::variant<std::vector<float>, std::vector<double>, std::vector<std::int64_t>> values;
-};
-struct State {
-  std::vector<NamedArray> arrays;
-  std::map<std::string, std::string> texts;
-  const NamedArray* find(std::string_view name) const;
-};
 
 struct TrainerConfig {
   std::uint64_t seed = 1;
@@ -69,7 +56,7 @@ struct TrainerConfig {
 };
 
 struct StepResult {
-  double loss = 0;           // mean over the hidden tokens of -log p
+  double loss = 0;           // mean over the targets of -log p
   double gradient_norm = 0;  // before clipping
   double rate = 0;
   std::size_t events = 0, tokens = 0, targets = 0;
@@ -99,14 +86,12 @@ struct EpochResult {
   bool best = false;
 };
 
-// Fills the mask of event `event` (index into the attached examples) for an epoch; validation always asks for epoch 0.
-// Called from several threads at once.
-using Masker = std::function<void(std::size_t event, std::uint64_t epoch, std::span<std::uint8_t> mask)>;
-
 class Trainer {
  public:
   // Throws Exit::usage when there are more ranks than lanes, Exit::failed when the ranks are not alike.
-  Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks = dist::alone());
+  Trainer(std::unique_ptr<Objective> objective, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks = dist::alone());
+  Trainer(const EncoderConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks = dist::alone());  // MaskedTokens
+  Trainer(const GptConfig& model, const TrainerConfig& config, Pool& pool, dist::Communicator& ranks = dist::alone());      // NextTokens
   // Continues from a saved state. Throws Exit::input when the state is incomplete or does not fit.
   Trainer(const State& state, Pool& pool, dist::Communicator& ranks = dist::alone());
   // The same with other limits (epochs, max_steps, patience, and what only matters per epoch); what determines the bits
@@ -115,14 +100,17 @@ class Trainer {
   ~Trainer();
 
   const TrainerConfig& config() const;
-  const EncoderConfig& model_config() const;
-  MaskedTokenModel<float>& model();
+  Objective& objective();
+  nn::Params<float>& params();
+  Texts settings() const;            // of the model
+  MaskedTokenModel<float>& model();  // of MaskedTokens
+  GptModel<float>& gpt();            // of NextTokens
 
-  // One step on events of `data` given by index, batch · accumulate of them as a rule; without masker data.mask is used.
+  // One step on events of `data` given by index, batch · accumulate of them as a rule. Masked tokens: without masker data.mask is used.
   // Throws Exit::usage where the schedule needs a number of steps that is not known, and Exit::failed when the loss or a
   // gradient is not finite, naming the step and the first parameter; the weights are then those before the step.
   StepResult step(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker = {});
-  // Mean loss over the hidden tokens of these events, by the averaged weights where there are any.
+  // Mean loss over the targets of these events, by the averaged weights where there are any.
   double evaluate(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker = {});
 
   // Many epochs over data in memory. attach() fixes the split and the order; data must outlive the trainer. `first` is
@@ -159,9 +147,5 @@ class Trainer {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
-
-// The weights to use, from a state. Throws Exit::input when arrays are missing or of the wrong shape, or when the
-// model's answers to the fingerprint's inputs differ by more than 1e-3 from the stored ones.
-std::unique_ptr<MaskedTokenModel<float>> load_model(const State& state);
 
 }  // namespace bl::models

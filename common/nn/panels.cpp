@@ -24,7 +24,8 @@ constexpr std::size_t panel = 32;  // columns
 // The block of k over which a tile is summed in registers: its 14 rows of x (14 KiB) stay in the L1 cache, and the rows lie
 // so far apart that they do not fall on the same cache lines, as those of a matrix with 1,024 columns would.
 constexpr std::size_t block_k = 256, distance = block_k + 16;
-constexpr std::size_t block_n = 512;  // columns whose panels stay in the L2 cache (512 KiB)
+constexpr std::size_t ahead = 128 * panel;  // floats of B that are fetched before they are needed: 16 KiB
+constexpr std::size_t block_n = 512;        // columns whose panels stay in the L2 cache (512 KiB)
 
 using Tag = hn::CappedTag<float, panel / 2>;
 constexpr std::size_t lanes = hn::MaxLanes(Tag());
@@ -47,6 +48,9 @@ HWY_NOINLINE void tile(std::size_t k, const float* HWY_RESTRICT x, const float* 
     __builtin_prefetch(y + r * ldy + lanes, 1);
   }
   for (std::size_t i = 0; i < k; ++i, ++x, b += panel) {
+    // The processor's own prefetching stops at every page, and weights are read through once.
+    __builtin_prefetch(b + ahead);
+    __builtin_prefetch(b + ahead + lanes);
     const V b0 = hn::LoadU(d, b), b1 = hn::LoadU(d, b + lanes);
     BEAMLINE_UNROLL
     for (std::size_t r = 0; r < M; ++r) {

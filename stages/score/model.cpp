@@ -4,39 +4,18 @@
 #include <variant>
 
 #include "base/error.hpp"
-#include "base/hash.hpp"
+#include "models/codebook.hpp"
 #include "models/state_file.hpp"
 #include "store/h5.hpp"
 
 namespace bl::score {
-namespace {
-
-std::string codebook(const nlohmann::json& tokenizer) {
-  const auto it = tokenizer.is_object() ? tokenizer.find("hash") : tokenizer.end();
-  return it != tokenizer.end() && it->is_string() ? it->get<std::string>() : "";
-}
-
-// What tells two models apart: weights, configuration and codebook. How the weights came about is not part of it.
-std::uint64_t identity(const models::State& state, const std::string& codebook_hash) {
-  std::uint64_t sum = hash64(codebook_hash);
-  for (const models::NamedArray& array : state.arrays) {
-    if (!array.name.starts_with("weights/")) continue;
-    const std::uint64_t h = hash64(array.shape.data(), array.shape.size() * sizeof array.shape[0], hash64(array.name));
-    sum += std::visit([&](const auto& v) { return hash64(v.data(), v.size() * sizeof v[0], h); }, array.values);
-  }
-  for (const auto& [name, text] : state.texts)
-    if (name.starts_with("model/")) sum += hash64(text, hash64(name));
-  return sum;
-}
-
-}  // namespace
 
 Model from_state(const models::State& state, const nlohmann::json& tokenizer, const std::string& path) {
   Model model;
   model.path = path;
   model.tokenizer = tokenizer;
-  if (codebook(tokenizer).empty()) fail(Exit::input, "'{}' does not say which codebook it was trained on: train it again", path);
-  model.hash = hex(identity(state, codebook(tokenizer)));
+  if (models::codebook_of(tokenizer).empty()) fail(Exit::input, "'{}' does not say which codebook it was trained on: train it again", path);
+  model.hash = models::model_hash(state, models::codebook_of(tokenizer));
   try {
     model.network = models::load_model(state);
   } catch (const Error& e) {
@@ -72,12 +51,7 @@ Model load(const std::string& path) {
 }
 
 void same_codebook(const Model& model, const wire::Hello& hello, std::string_view where) {
-  const auto it = hello.meta.is_object() ? hello.meta.find("tokenizer") : hello.meta.end();
-  const std::string theirs = it == hello.meta.end() ? "" : codebook(*it), ours = codebook(model.tokenizer);
-  if (theirs.empty()) fail(Exit::input, "{} does not say which codebook its tokens are of: make them with bl-tokenize", where);
-  if (theirs != ours)
-    fail(Exit::input, "{} holds tokens of codebook {}, and '{}' was trained on codebook {}: tokenize with the tokenizer that it was trained with", where,
-         theirs, model.path, ours);
+  models::same_codebook(model.path, models::codebook_of(model.tokenizer), hello.meta, where);
 }
 
 }  // namespace bl::score

@@ -1,6 +1,9 @@
-// bl-train: learns to predict hidden tokens.
+// bl-train: learns to predict hidden tokens, or the next ones.
 #include <sched.h>
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -23,8 +26,8 @@ using namespace bl;
 
 struct Settings {
   std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", precision = "f32", optimizer = "adamw", schedule = "cosine";
-  std::vector<std::string> groups;
-  int epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32;
+  std::vector<std::string> groups, classes;
+  int positions = 0, epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32;
   std::int64_t max_steps = 0, warmup = -1, patience = 0, checkpoint_every = 0;
   double dropout = 0.05, rate = 1e-3, beta1 = 0.9, beta2 = 0.0, momentum = 0.9, clip = 1.0, decay = 0.01, ema = 0.0, validation = 0.1;
   bool types = false, extras = false, collect = false, nesterov = false, find_rate = false;
@@ -73,6 +76,35 @@ models::EncoderConfig encoder_config(const Settings& s, const train::TokenFacts&
   return c;
 }
 
+models::GptConfig gpt_config(const Settings& s, const train::TokenFacts& facts) {
+  models::GptConfig c;
+  c.vocabulary = facts.start_id + 2;
+  c.positions = s.positions > 0 ? static_cast<std::uint32_t>(s.positions) : facts.positions + 1;
+  c.classes = static_cast<std::uint32_t>(s.classes.size());
+  c.dim = static_cast<std::uint32_t>(s.dim);
+  c.layers = static_cast<std::uint32_t>(s.layers);
+  c.heads = static_cast<std::uint32_t>(s.heads);
+  c.feed_forward = static_cast<std::uint32_t>(s.feed_forward);
+  c.dropout = s.dropout;
+  c.validate();
+  return c;
+}
+
+void check_options(const Settings& s) {
+  const Settings d;
+  const auto only = [&](bool changed, const char* flag, const char* objective) {
+    if (changed && s.objective != objective) fail(Exit::usage, "{} belongs to --objective {}, not to {}", flag, objective, s.objective);
+  };
+  only(s.types, "--types", "masked-token");
+  only(s.extras, "--extras", "masked-token");
+  only(s.masks != d.masks, "--masks", "masked-token");
+  only(s.positions != d.positions, "--positions", "next-token");
+  only(!s.classes.empty(), "--classes", "next-token");
+  for (std::size_t i = 0; i < s.classes.size(); ++i)
+    if (std::find(s.classes.begin(), s.classes.begin() + static_cast<std::ptrdiff_t>(i), s.classes[i]) != s.classes.begin() + static_cast<std::ptrdiff_t>(i))
+      fail(Exit::usage, "--classes names '{}' twice", s.classes[i]);
+}
+
 // Most memory that the process has held so far, in bytes; 0 where the system does not say. Not getrusage: its figure
 // begins with that of the process that started this one.
 std::uint64_t peak_memory() {
@@ -86,7 +118,7 @@ std::uint64_t peak_memory() {
 class Run {
  public:
   Run(const Settings& settings, stage::Context& context, dist::Communicator& ranks)
-      : s_(settings), context_(context), ranks_(ranks), checkpoint_(settings.checkpoint) {
+      : s_(settings), context_(context), ranks_(ranks), objective_(train::objective_named(settings.objective)), checkpoint_(settings.checkpoint) {
     if (checkpoint_.empty()) checkpoint_ = s_.save + ".part.h5";
   }
 
@@ -102,6 +134,7 @@ class Run {
  private:
   void train() {
     if (s_.save.empty() && !s_.find_rate) fail(Exit::usage, "--save is required: the file for the trained model; see bl-train --help");
+    check_options(s_);
     if (first() && !s_.save.empty()) refuse_overwrite(s_.save, context_.force());
     train::Input reader(context_, ranks_);
     const bool one_pass = !reader.replayable() && !s_.collect && !s_.find_rate;
@@ -130,45 +163,66 @@ class Run {
 
   void start(const train::Input& reader, bool one_pass) {
     one_pass_ = one_pass;
-    facts_.tokens = train::token_facts(reader.hello(), reader.where());
+    facts_.objective = objective_;
+    facts_.tokens = train::token_facts(reader.hello(), reader.where(), objective_);
     facts_.history = reader.hello().history;
     facts_.history.push_back(context_.history_entry());
-    train::Masking otherwise;
-    otherwise.options.extras = s_.extras;
-    otherwise.seed = context_.seed();
-    masking_ = train::masking_of(reader.hello(), otherwise, s_.masks == "redraw");
-    facts_.mask = {{"mode", models::name_of(masking_.options.mode)}, {"extras", masking_.options.extras}, {"redraw", masking_.redraw}};
-    const models::TrainerConfig config = trainer_config(s_, context_.seed(), one_pass);
-    if (s_.resume.empty()) {
-      doing_ = fmt::format("while making a model of dim {} with {} layers and {} ids", s_.dim, s_.layers, facts_.tokens.vocabulary);
-      trainer_.emplace(encoder_config(s_, facts_.tokens), config, pool(), ranks_);
-    } else {
-      doing_ = fmt::format("while reading the model '{}'", s_.resume);
-      const train::Loaded loaded = train::load(s_.resume);
-      if (loaded.tokenizer_hash != facts_.tokens.hash)
-        fail(Exit::input, "'{}' was trained with the codebook {}, the tokens of '{}' come from {}: use the same tokenizer", s_.resume, loaded.tokenizer_hash,
-             reader.where(), facts_.tokens.hash);
-      try {
-        trainer_.emplace(loaded.state, config, pool(), ranks_);
-      } catch (const Error& e) {
-        if (e.code() != Exit::input) throw;
-        fail(Exit::input, "'{}': {}", s_.resume, e.what());
-      }
-      const models::EncoderConfig wanted = encoder_config(s_, facts_.tokens);
-      if (!(trainer_->model_config() == wanted))
-        for (const auto& [key, value] : wanted.to_map())
-          if (const auto saved = trainer_->model_config().to_map().at(key); saved != value)
-            fail(Exit::usage, "the model '{}' has {} {}, the command line says {}", s_.resume, key, saved, value);
-      log::info("resumed '{}' after {} steps", s_.resume, trainer_->steps());
+    facts_.classes = s_.classes;
+    const bool next = objective_ == train::Objective::next_token;
+    if (!next) {
+      train::Masking otherwise;
+      otherwise.options.extras = s_.extras;
+      otherwise.seed = context_.seed();
+      masking_ = train::masking_of(reader.hello(), otherwise, s_.masks == "redraw");
+      facts_.mask = {{"mode", models::name_of(masking_.options.mode)}, {"extras", masking_.options.extras}, {"redraw", masking_.redraw}};
     }
+    const models::TrainerConfig config = trainer_config(s_, context_.seed(), one_pass);
+    const std::uint32_t start_id = facts_.tokens.start_id;
+    if (s_.resume.empty()) {
+      doing_ = fmt::format("while making a model of dim {} with {} layers and {} ids", s_.dim, s_.layers, next ? start_id + 2 : facts_.tokens.vocabulary);
+      if (next) trainer_.emplace(gpt_config(s_, facts_.tokens), config, pool(), ranks_);
+      else trainer_.emplace(encoder_config(s_, facts_.tokens), config, pool(), ranks_);
+    } else {
+      resume(reader, config);
+    }
+    const models::Texts settings = trainer_->settings();
+    reads_.objective = objective_;
+    reads_.vocabulary = next ? start_id : facts_.tokens.vocabulary;
+    reads_.positions = models::number<std::uint32_t>(settings, "positions", "the model");
+    if (!next) reads_.types = models::number<std::uint32_t>(settings, "types", "the model");
+    reads_.classes = s_.classes;
+    facts_.categories.resize(next ? reads_.vocabulary : 0);
     const std::size_t workers = context_.threads() * ranks_.size();
     if (workers > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, workers);
     cpu_set_t cores;
     if (ranks_.size() > 1 && ::sched_getaffinity(0, sizeof cores, &cores) == 0 && static_cast<std::size_t>(CPU_COUNT(&cores)) < context_.threads())
       log::warn("the launcher binds this rank to {} core(s), which its {} threads share: start with mpirun --bind-to none", CPU_COUNT(&cores),
                 context_.threads());
-    log::info("{} parameters; products: {}", trainer_->model().params().count(), nn::product_backend(config.precision));
+    log::info("{} parameters; products: {}", trainer_->params().count(), nn::product_backend(config.precision));
     doing_.clear();
+  }
+
+  void resume(const train::Input& reader, const models::TrainerConfig& config) {
+    doing_ = fmt::format("while reading the model '{}'", s_.resume);
+    const train::Loaded loaded = train::load(s_.resume, objective_);
+    if (loaded.tokenizer_hash != facts_.tokens.hash)
+      fail(Exit::input, "'{}' was trained with the codebook {}, the tokens of '{}' come from {}: use the same tokenizer", s_.resume, loaded.tokenizer_hash,
+           reader.where(), facts_.tokens.hash);
+    try {
+      trainer_.emplace(loaded.state, config, pool(), ranks_);
+    } catch (const Error& e) {
+      if (e.code() != Exit::input) throw;
+      fail(Exit::input, "'{}': {}", s_.resume, e.what());
+    }
+    const models::Texts saved = trainer_->settings();
+    const models::Texts wanted =
+        objective_ == train::Objective::next_token ? gpt_config(s_, facts_.tokens).to_map() : encoder_config(s_, facts_.tokens).to_map();
+    for (const auto& [key, value] : wanted)
+      if (saved.at(key) != value) fail(Exit::usage, "the model '{}' has {} {}, the command line says {}", s_.resume, key, saved.at(key), value);
+    if (loaded.classes != s_.classes)
+      fail(Exit::usage, "the model '{}' has the classes {}, the command line says {}", s_.resume, fmt::join(loaded.classes, ","), fmt::join(s_.classes, ","));
+    facts_.categories = loaded.categories;
+    log::info("resumed '{}' after {} steps", s_.resume, trainer_->steps());
   }
 
   Pool& pool() {
@@ -183,16 +237,22 @@ class Run {
     doing_ = fmt::format("while reading the events of '{}'", reader.where());
     while (const auto batch = reader.next()) {
       context_.stop_if_asked();
-      events.add(*batch, trainer_->model_config());
+      events.add(*batch);
       reader.acknowledge(batch->seq);
     }
     reader.close();
+    learn_categories(events);
     trainer_->attach(events.examples(), events.masker(masking_));
     doing_.clear();
   }
 
+  void learn_categories(const train::Events& events) {
+    for (std::size_t i = 0; i < facts_.categories.size(); ++i)
+      if (events.categories()[i] != 0) facts_.categories[i] = events.categories()[i];
+  }
+
   void find_rate(train::Input& reader) {
-    train::Events events(s_.types);
+    train::Events events(reads_);
     collect(reader, events);
     models::RateSearch search;
     context_.progress().total(context_.progress().events() + search.steps * trainer_->training_events() / trainer_->steps_per_epoch());
@@ -212,7 +272,7 @@ class Run {
 
   // Many epochs over events in memory.
   void repeat(train::Input& reader) {
-    train::Events events(s_.types);
+    train::Events events(reads_);
     collect(reader, events);
     log::info("{} events to train on, {} to validate with, {} steps an epoch", trainer_->training_events(), trainer_->validation_events(),
               trainer_->steps_per_epoch());
@@ -230,7 +290,7 @@ class Run {
   void stream(train::Input& reader) {
     constexpr std::size_t most_kept = 20'000;
     const Rng split(context_.seed(), "validation");
-    train::Events events(s_.types), kept(s_.types);
+    train::Events events(reads_), kept(reads_);
     std::uint64_t ordinal = 0;
     bool more = true;
     while (more) {
@@ -243,8 +303,9 @@ class Run {
           (validate ? check : learn).push_back(e);
         }
         ordinal += batch->events;
-        events.add(select(*batch, learn), trainer_->model_config());
-        if (!check.empty()) kept.add(select(*batch, check), trainer_->model_config());
+        events.add(select(*batch, learn));
+        learn_categories(events);
+        if (!check.empty()) kept.add(select(*batch, check));
         reader.acknowledge(batch->seq);
       }
       // Full batches now, what is left at the end.
@@ -347,6 +408,8 @@ class Run {
   const Settings& s_;
   stage::Context& context_;
   dist::Communicator& ranks_;
+  train::Objective objective_;
+  train::Reads reads_;
   std::string checkpoint_;
   std::string doing_;  // what memory is needed for; empty: steps
   train::ModelFacts facts_;
@@ -361,10 +424,11 @@ class Run {
 }  // namespace
 
 int main(int argc, char** argv) {
-  stage::Program program("bl-train", "Train a model to predict the hidden tokens of events");
+  stage::Program program("bl-train", "Train a model to predict the hidden or the next tokens of events");
   Settings s;
   program.reads({"masked/1", "tokens/1", "tokens/2"});
-  program.option("--objective", s.objective, "What is learned").one_of({"masked-token"});
+  program.option("--objective", s.objective, "masked-token: hidden tokens from all others; next-token: each token, and the end, from those before it")
+      .one_of({"masked-token", "next-token"});
   program.option("--save", s.save, "File for the trained model; required but for --find-rate").output_file();
   program.option("--resume", s.resume, "Go on from this model or checkpoint, to the bits of a run without interruption").input_file();
   program.option("--checkpoint", s.checkpoint, "File for checkpoints; default: the name of --save with .part.h5 behind it").output_file().no_effect();
@@ -393,17 +457,22 @@ int main(int argc, char** argv) {
   program.option("--ema", s.ema, "Average the weights: share of the old average kept each step, e.g. 0.999; 0: no average").range(0, 0.999999);
   program.option("--validation", s.validation, "Fraction of the events that is not trained on but measures the loss").range(0, 0.99);
   program.option("--patience", s.patience, "Stop after so many epochs without a better validation loss; 0: never").range(0, 1e9);
-  program.option("--dim", s.dim, "Width of the encoder").range(1, 65536);
-  program.option("--layers", s.layers, "Layers of the encoder").range(1, 1000);
+  program.option("--dim", s.dim, "Width of the model").range(1, 65536);
+  program.option("--layers", s.layers, "Layers of the model").range(1, 1000);
   program.option("--heads", s.heads, "Attention heads; a divisor of --dim").range(1, 65536);
   program.option("--feed-forward", s.feed_forward, "Width of the feed-forward part, in units of --dim").range(1, 64);
   program.option("--dropout", s.dropout, "Probability of dropout").range(0, 0.99);
-  program.option("--types", s.types, "Embed the category of each visible token too");
-  program.option("--masks", s.masks, "redraw: new masks every epoch, by the mode of the stream; keep: those of the stream in every epoch")
+  program.option("--positions", s.positions, "next-token: rows of the longest sequence, start among them; 0: as many as the tokenizer writes, and one")
+      .range(0, 65536);
+  program.option("--classes", s.classes, "next-token: processes whose events the model tells apart, e.g. QCD,Tbqq; bl-generate --class then asks for one");
+  program.option("--types", s.types, "masked-token: embed the category of each visible token too");
+  program.option("--masks", s.masks, "masked-token, redraw: new masks every epoch, by the mode of the stream; keep: those of the stream in every epoch")
       .one_of({"redraw", "keep"});
   program.option("--extras", s.extras, "tokens/1: event-level tokens may be hidden too");
   program.example("bl-train --in masked.bl --save model.h5 --epochs 3 --threads 2 --seed 5", "three epochs over a file");
   program.example("bl-tokenize --with tok.h5 --in events.bl | bl-mask | bl-train --save model.h5", "one pass over a pipe");
+  program.example("bl-train --objective next-token --in tokens.bl --save gpt.h5 --dim 256 --heads 8", "a generative model of OmniJet's size");
+  program.example("bl-train --objective next-token --in tokens.bl --save gpt.h5 --classes QCD,Tbqq", "one that is told what kind of jet to make");
   program.example("bl-train --in masked.bl --find-rate", "which --lr to take");
   program.example("bl-train --in masked.bl --save model.h5 --group 'encoder/*:rate=0.1,freeze=0.5'", "half of the encoder frozen, the rest slower");
   program.example("bl-train --in masked.bl --save model.h5 --checkpoint-every 500", "after a crash: the same with --resume model.h5.part.h5");

@@ -169,6 +169,30 @@ TEST(Training, one_digest_for_any_number_of_ranks) {
     });
 }
 
+TEST(Training, next_tokens_have_one_digest_for_any_number_of_ranks) {
+  Examples data = models::testing::make_events(200, 2);
+  for (std::size_t e = 0; e < data.events(); ++e) data.labels.push_back(static_cast<std::int32_t>(e % 3));
+  const auto digest_of = [&](Communicator& ranks) {
+    models::GptConfig model;
+    model.vocabulary = 40;
+    model.positions = 15;
+    model.classes = 3;
+    model.dim = 16;
+    model.heads = 2;
+    model.layers = 1;
+    model.dropout = 0.1;
+    Pool pool(1);
+    Trainer trainer(model, training(), pool, ranks);
+    trainer.attach(data);
+    while (trainer.advance()) {
+    }
+    trainer.check_ranks();
+    return digest(trainer.state());
+  };
+  const std::uint64_t expected = digest_of(alone());
+  for (const std::size_t n : {2u, 5u}) run_ranks(n, [&](ThreadRank& rank) { EXPECT_EQ(digest_of(rank), expected) << "rank " << rank.rank() << " of " << n; });
+}
+
 TEST(Training, resumes_with_another_number_of_ranks) {
   const Examples data = models::testing::make_events(300, 2);
   const std::uint64_t expected = train(alone(), data, 1, 1000);

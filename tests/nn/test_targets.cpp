@@ -13,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "base/rng.hpp"
 #include "cases.hpp"
+#include "nn/decode.hpp"
 
 namespace bl::nn::testing {
 namespace {
@@ -42,8 +44,25 @@ int dump(const char* target) {
     for (std::size_t i = 0; i < gradient.size(); ++i) std::printf(" %a", static_cast<double>(gradient[i]));
     std::printf("\n");
   }
+  const auto print = [](const char* name, const Aligned<float>& values) {
+    std::printf("%s", name);
+    for (std::size_t i = 0; i < values.size(); ++i) std::printf(" %a", static_cast<double>(values[i]));
+    std::printf("\n");
+  };
+  const Rng rng(3, "decode");
+  const CacheShape shape{2, 18, 21};
+  Aligned<float> keys(shape.floats()), values(shape.floats()), scratch(shape.scratch()), qkv(3 * 36), attended(21 * 36), weights(90), sums(2);
+  for (std::size_t n = 1; n <= 21; ++n) {
+    for (std::size_t i = 0; i < qkv.size(); ++i) qkv[i] = static_cast<float>(rng.normal(n, i));
+    attend_cached(shape, n, qkv.data(), keys.data(), values.data(), attended.data() + (n - 1) * 36, scratch.data());
+  }
+  print("attend_cached", attended);
+  sampling_weights(weights.size(), attended.data(), 2, weights.data(), sums.data());
+  print("sampling_weights", weights);
+  print("sampling_sums", sums);
   return 0;
 }
+constexpr std::size_t decode_lines = 3;
 
 // What a process prints that runs on `target`; empty when it failed.
 std::string output_of(const std::string& target) {
@@ -92,7 +111,7 @@ TEST(Targets, agree_within_rounding) {
   const std::vector<std::string> names = targets();
   for (const std::string& name : names) std::printf("kernels run on %s\n", name.c_str());
   const Numbers best = numbers_of(output_of(names.front()));
-  ASSERT_EQ(best.size(), op_cases<float>().size());
+  ASSERT_EQ(best.size(), op_cases<float>().size() + decode_lines);
   for (std::size_t t = 1; t < names.size(); ++t)
     for (const auto& [op, values] : numbers_of(output_of(names[t]))) {
       const std::vector<double>& want = best.at(op);
