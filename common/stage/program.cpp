@@ -196,8 +196,8 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     }
     // Most errors meet all ranks: 0 says them and ends the job before this one would say the same. Only one that this rank
     // has alone is still waiting to be said after a while.
-    const timespec second{1, 0};
-    if (::nanosleep(&second, nullptr) == 0) std::fprintf(stderr, "%s: error: rank %zu: %s\n", p.name.c_str(), p.rank, what.c_str());
+    const timespec seconds{3, 0};
+    if (::nanosleep(&seconds, nullptr) == 0) std::fprintf(stderr, "%s: error: rank %zu: %s\n", p.name.c_str(), p.rank, what.c_str());
   };
   try {
     app.parse(argc, argv);
