@@ -1,7 +1,6 @@
 #include "models/vqvae_trainer.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -17,33 +16,7 @@ namespace bl::models {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-template <class N>
-N number(const std::map<std::string, std::string>& texts, const std::string& key) {
-  const auto it = texts.find(key);
-  if (it == texts.end()) fail(Exit::input, "the checkpoint lacks '{}'", key);
-  N value{};
-  const char* end = it->second.data() + it->second.size();
-  const auto [stop, error] = std::from_chars(it->second.data(), end, value);
-  if (error != std::errc() || stop != end) fail(Exit::input, "the checkpoint has {} = '{}', which is not a number", key, it->second);
-  return value;
-}
-
-template <class T>
-const std::vector<T>& values_of(const State& state, const std::string& name, std::size_t size) {
-  const NamedArray* array = state.find(name);
-  const auto* values = array == nullptr ? nullptr : std::get_if<std::vector<T>>(&array->values);
-  if (values == nullptr) fail(Exit::input, "the checkpoint lacks the array '{}'", name);
-  if (values->size() != size) fail(Exit::input, "the array '{}' of the checkpoint has {} values, {} are expected", name, values->size(), size);
-  return *values;
-}
-
-std::map<std::string, std::string> without_prefix(const std::string& prefix, const std::map<std::string, std::string>& map) {
-  std::map<std::string, std::string> out;
-  for (const auto& [key, value] : map)
-    if (key.starts_with(prefix)) out[key.substr(prefix.size())] = value;
-  return out;
-}
+constexpr std::string_view kWhat = "the checkpoint";
 
 // Jets of one pass, packed.
 struct Shard {
@@ -108,23 +81,23 @@ std::map<std::string, std::string> VqVaeTraining::to_map() const {
 
 VqVaeTraining VqVaeTraining::from_map(const std::map<std::string, std::string>& map) {
   VqVaeTraining c;
-  c.seed = number<std::uint64_t>(map, "seed");
-  c.epochs = number<std::uint64_t>(map, "epochs");
-  c.max_steps = number<std::uint64_t>(map, "max_steps");
-  c.batch = number<std::uint32_t>(map, "batch");
-  c.shard = number<std::uint32_t>(map, "shard");
-  c.lanes = number<std::uint32_t>(map, "lanes");
-  c.rate = number<double>(map, "rate");
-  c.decay = number<double>(map, "decay");
-  c.clip = number<double>(map, "clip");
-  c.validation = number<double>(map, "validation");
-  c.weights.codebook = number<double>(map, "codebook_weight");
-  c.weights.commitment = number<double>(map, "commitment_weight");
-  c.weights.sync = number<double>(map, "sync");
-  c.weights.estimator = number<int>(map, "rotation") != 0 ? nn::Estimator::rotation : nn::Estimator::straight_through;
-  c.ema = number<double>(map, "ema");
-  c.replace_after = number<std::int64_t>(map, "replace_after");
-  c.kmeans_iterations = number<std::uint32_t>(map, "kmeans_iterations");
+  c.seed = number<std::uint64_t>(map, "seed", kWhat);
+  c.epochs = number<std::uint64_t>(map, "epochs", kWhat);
+  c.max_steps = number<std::uint64_t>(map, "max_steps", kWhat);
+  c.batch = number<std::uint32_t>(map, "batch", kWhat);
+  c.shard = number<std::uint32_t>(map, "shard", kWhat);
+  c.lanes = number<std::uint32_t>(map, "lanes", kWhat);
+  c.rate = number<double>(map, "rate", kWhat);
+  c.decay = number<double>(map, "decay", kWhat);
+  c.clip = number<double>(map, "clip", kWhat);
+  c.validation = number<double>(map, "validation", kWhat);
+  c.weights.codebook = number<double>(map, "codebook_weight", kWhat);
+  c.weights.commitment = number<double>(map, "commitment_weight", kWhat);
+  c.weights.sync = number<double>(map, "sync", kWhat);
+  c.weights.estimator = number<int>(map, "rotation", kWhat) != 0 ? nn::Estimator::rotation : nn::Estimator::straight_through;
+  c.ema = number<double>(map, "ema", kWhat);
+  c.replace_after = number<std::int64_t>(map, "replace_after", kWhat);
+  c.kmeans_iterations = number<std::uint32_t>(map, "kmeans_iterations", kWhat);
   try {
     c.validate();
   } catch (const Error& e) {
@@ -454,7 +427,7 @@ struct VqVaeTrainer::Impl {
 
   void restore(const State& s) {
     const std::size_t size = model->params().size();
-    const auto copy = [&](const std::string& name, float* to, std::size_t n) { std::ranges::copy(values_of<float>(s, name, n), to); };
+    const auto copy = [&](const std::string& name, float* to, std::size_t n) { std::ranges::copy(s.values_of<float>(name, n), to); };
     copy("training/values", model->params().values().data(), size);
     copy("training/moment1", optimizer.moment1().data(), size);
     copy("training/moment2", optimizer.moment2().data(), size);
@@ -470,19 +443,19 @@ struct VqVaeTrainer::Impl {
         copy("codebook/counts", keeper->average_counts().data(), codes());
         copy("codebook/sums", keeper->average_sums().data(), codes() * latent());
       }
-      const auto& unused = values_of<std::int64_t>(s, "codebook/unused", codes());
+      const auto& unused = s.values_of<std::int64_t>("codebook/unused", codes());
       std::ranges::transform(unused, keeper->updates_unused().begin(), [](std::int64_t n) { return static_cast<std::uint32_t>(n); });
     }
-    const auto& used = values_of<std::int64_t>(s, "codebook/usage", codes());
+    const auto& used = s.values_of<std::int64_t>("codebook/usage", codes());
     usage.counts.assign(used.begin(), used.end());
-    optimizer.set_steps(number<std::uint64_t>(s.texts, "state/step"));
-    epoch = number<std::uint64_t>(s.texts, "state/epoch");
-    step_of_epoch = number<std::uint64_t>(s.texts, "state/step_of_epoch");
-    best_validation = number<double>(s.texts, "state/best_validation");
-    epoch_loss = number<double>(s.texts, "state/epoch_loss");
-    epoch_reconstruction = number<double>(s.texts, "state/epoch_reconstruction");
-    epoch_constituents = number<std::uint64_t>(s.texts, "state/epoch_constituents");
-    epoch_replaced = number<std::uint64_t>(s.texts, "state/epoch_replaced");
+    optimizer.set_steps(number<std::uint64_t>(s.texts, "state/step", kWhat));
+    epoch = number<std::uint64_t>(s.texts, "state/epoch", kWhat);
+    step_of_epoch = number<std::uint64_t>(s.texts, "state/step_of_epoch", kWhat);
+    best_validation = number<double>(s.texts, "state/best_validation", kWhat);
+    epoch_loss = number<double>(s.texts, "state/epoch_loss", kWhat);
+    epoch_reconstruction = number<double>(s.texts, "state/epoch_reconstruction", kWhat);
+    epoch_constituents = number<std::uint64_t>(s.texts, "state/epoch_constituents", kWhat);
+    epoch_replaced = number<std::uint64_t>(s.texts, "state/epoch_replaced", kWhat);
     const auto jets = s.texts.find("state/jets");
     if (jets == s.texts.end()) fail(Exit::input, "the checkpoint lacks 'state/jets'");
     fingerprint = jets->second;
@@ -495,8 +468,8 @@ VqVaeTrainer::VqVaeTrainer(const VqVaeConfig& model, const VqVaeTraining& config
 
 VqVaeTrainer::VqVaeTrainer(const State& state, const VqVaeConfig& model, const VqVaeTraining& config, Pool& pool)
     : impl_(std::make_unique<Impl>(model, config, pool)) {
-  auto before = VqVaeTraining::from_map(without_prefix("training/", state.texts)).to_map(), now = config.to_map();
-  before.merge(VqVaeConfig::from_map(without_prefix("model/", state.texts)).to_map());
+  auto before = VqVaeTraining::from_map(texts_below("training/", state.texts)).to_map(), now = config.to_map();
+  before.merge(VqVaeConfig::from_map(texts_below("model/", state.texts)).to_map());
   now.merge(model.to_map());
   for (const auto& [key, value] : before)
     if (now[key] != value) fail(Exit::usage, "the fit to resume was started with {} {}, now it is {}: leave it out, or start anew", key, value, now[key]);
