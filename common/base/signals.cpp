@@ -28,7 +28,7 @@ void on_signal(int signal) {
 
 // The frame of a signal holds all registers: 11 KiB with AMX, more than SIGSTKSZ.
 void use_own_stack() {
-  constexpr std::size_t room = 64 * 1024;
+  constexpr std::size_t room = std::size_t{64} * 1024;
 #ifdef AT_MINSIGSTKSZ
   const std::size_t size = room + ::getauxval(AT_MINSIGSTKSZ);
 #else

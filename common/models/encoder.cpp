@@ -16,7 +16,6 @@
 namespace bl::models {
 namespace {
 
-using nn::Activation;
 using nn::Group;
 
 }  // namespace
