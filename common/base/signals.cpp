@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
@@ -14,7 +15,8 @@
 
 namespace bl::signals {
 namespace {
-volatile std::sig_atomic_t g_pending = 0;
+std::atomic<int> g_pending = 0;  // set in a handler, read by all threads
+static_assert(std::atomic<int>::is_always_lock_free);
 int g_fd = -1;
 
 void on_signal(int signal) {
@@ -69,7 +71,7 @@ void block() noexcept {
 
 int pending() noexcept { return g_pending; }
 void throw_if_pending() {
-  if (g_pending != 0) throw Interrupted(g_pending);
+  if (const int signal = g_pending; signal != 0) throw Interrupted(signal);
 }
 int fd() noexcept { return g_fd; }
 
