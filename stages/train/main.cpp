@@ -27,7 +27,7 @@ using namespace bl;
 struct Settings {
   std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", precision = "f32", optimizer = "adamw", schedule = "cosine";
   std::vector<std::string> groups, classes;
-  int positions = 0, epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32;
+  int positions = 0, epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32, lanes = 8;
   std::int64_t max_steps = 0, warmup = -1, patience = 0, checkpoint_every = 0;
   double dropout = 0.05, rate = 1e-3, beta1 = 0.9, beta2 = 0.0, momentum = 0.9, clip = 1.0, decay = 0.01, ema = 0.0, validation = 0.1;
   bool types = false, extras = false, collect = false, nesterov = false, find_rate = false;
@@ -40,6 +40,7 @@ models::TrainerConfig trainer_config(const Settings& s, std::uint64_t seed, bool
   c.max_steps = static_cast<std::uint64_t>(s.max_steps);
   c.batch = static_cast<std::uint32_t>(s.batch);
   c.shard = static_cast<std::uint32_t>(s.shard);
+  c.lanes = static_cast<std::uint32_t>(s.lanes);
   c.accumulate = static_cast<std::uint32_t>(s.accumulate);
   c.optimizer = nn::optimizer_named(s.optimizer);
   c.beta1 = s.beta1;
@@ -193,7 +194,7 @@ class Run {
     reads_.classes = s_.classes;
     facts_.categories.resize(next ? reads_.vocabulary : 0);
     const std::size_t workers = context_.threads() * ranks_.size();
-    if (workers > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, workers);
+    if (workers > config.lanes) log::warn("only {} of {} threads can share a batch: raise --lanes", config.lanes, workers);
     cpu_set_t cores;
     if (ranks_.size() > 1 && ::sched_getaffinity(0, sizeof cores, &cores) == 0 && static_cast<std::size_t>(CPU_COUNT(&cores)) < context_.threads())
       log::warn("the launcher binds this rank to {} core(s), which its {} threads share: start with mpirun --bind-to none", CPU_COUNT(&cores),
@@ -439,6 +440,8 @@ int main(int argc, char** argv) {
   program.option("--batch", s.batch, "Events of a step").range(1, 1e6);
   program.option("--accumulate", s.accumulate, "Batches of a step: the same result as a batch so many times as large").range(1, 1e6);
   program.option("--shard", s.shard, "Events that are worked on at once; changes the last bits of the result").range(1, 1e6);
+  program.option("--lanes", s.lanes, "Threads, of all ranks, that can share a batch; changes the last bits of the result, and each needs memory for a gradient")
+      .range(1, 256);
   program.option("--lr", s.rate, "Largest learning rate").range(0, 10);
   program.option("--find-rate", s.find_rate, "Only try learning rates: 200 steps from 1e-7 to 10, a table and a suggestion; no model is written");
   program.option("--schedule", s.schedule, "Learning rate after the warm-up; cosine and one-cycle need a known number of steps").one_of(nn::schedule_names());
