@@ -14,9 +14,9 @@ namespace bl::evaluate {
 // The command line.
 struct Settings {
   std::string what, reference, out;
-  int bins = 30, replicas = 20, max_jets = 50'000;      // generation
-  std::vector<std::string> efficiencies{"0.3", "0.5"};  // classification: signal efficiencies of the rejections
-  std::string method = "full";                          // learning-curve: what the others are compared with
+  int bins = 30, replicas = 20, max_jets = 50'000, draws = 50'000;  // generation
+  std::vector<std::string> efficiencies{"0.3", "0.5"};              // classification: signal efficiencies of the rejections
+  std::string method = "full";                                      // learning-curve: what the others are compared with
 };
 
 struct Evaluation {
