@@ -64,7 +64,7 @@ std::vector<Residual> jet_residuals(const std::vector<Observable>& before, const
 // What single tokens mean: each is decoded `repeats` times in a jet with `companions` others that are drawn as often as
 // the sample has them (figure 3 of arXiv:2403.05618). A token that means the same beside any others is decoded once.
 struct CloudOptions {
-  std::size_t tokens = 12, repeats = 500, companions = 50;
+  std::size_t tokens = 10, repeats = 500, companions = 50;
 };
 struct CloudToken {
   std::int32_t token = 0;
