@@ -284,7 +284,6 @@ std::vector<SetKind> classifiers_of(const std::string& option) {
 
 Evaluation tokens(const Settings& settings, stage::Context& context) {
   if (settings.reference.empty()) fail(Exit::usage, "--reference FILE is required: the jets to tokenize");
-  if (settings.tokenizers.empty()) fail(Exit::usage, "--tokenizer FILE is required, or NAME=FILE,… for several");
   const std::vector<Input> inputs = named_inputs(settings.tokenizers, "--tokenizer");
   std::set<std::string> words;
   for (const Input& input : inputs)
@@ -292,8 +291,12 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   Stream stream = read_stream(context, settings.reference, "particles/1",
                               {"event_index", "event_id", "weight", "process", "process_char_offsets", "jet_eta", "jet_phi", "particle_offsets", "pt", "eta", "phi"});
   if (stream.batch.events == 0) fail(Exit::input, "{} holds no jets", stream.path);
-  if (settings.max_jets > 0 && stream.batch.events > static_cast<std::uint32_t>(settings.max_jets))
-    stream.batch = slice(stream.batch, 0, static_cast<std::uint32_t>(settings.max_jets));
+  if (const auto most = static_cast<std::uint32_t>(settings.max_jets); most > 0 && stream.batch.events > most) {
+    auto drawn = stats::shuffled(Rng(context.seed(), "jets"), 0, stream.batch.events);
+    drawn.resize(most);
+    std::ranges::sort(drawn);
+    stream.batch = select(stream.batch, drawn);
+  }
   const std::uint32_t n = stream.batch.events;
   Pool& pool = context.pool();
   const Classes classes = classes_of(stream);
@@ -303,6 +306,7 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   std::vector<Measured> all;
   for (const Input& input : inputs) {
     context.stop_if_asked();
+    context.depends_on(input.path);
     all.push_back(measure(input, jets, before, context));
   }
 
