@@ -16,11 +16,8 @@ struct Kind {
   evaluate::Evaluation (*run)(const evaluate::Settings&, stage::Context&);
 };
 constexpr Kind kKinds[] = {
-    {"generation", evaluate::generation},
-    {"tokens", evaluate::tokens},
-    {"classification", evaluate::classification},
-    {"learning-curve", evaluate::learning_curve},
-    {"loss", evaluate::loss},
+    {"generation", evaluate::generation},         {"tokens", evaluate::tokens}, {"classification", evaluate::classification},
+    {"learning-curve", evaluate::learning_curve}, {"loss", evaluate::loss},
 };
 
 void print(const std::string& text) {

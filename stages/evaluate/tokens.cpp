@@ -80,7 +80,7 @@ Measured measure(const Input& input, const Batch& jets, const std::vector<Observ
   auto differences = jet_residuals(before, after);
   auto residuals = constituent_residuals(tokenized);
   auto cloud = token_cloud(encoder, tokenized.tally.used, {}, Rng(context.seed(), "token cloud"), pool);
-  return {input.name,        input.path,       std::move(encoder), std::move(tokenized), use, std::move(residuals), std::move(differences), std::move(after),
+  return {input.name,       input.path, std::move(encoder), std::move(tokenized), use, std::move(residuals), std::move(differences), std::move(after),
           std::move(cloud), {}};
 }
 
@@ -124,6 +124,8 @@ report::Series histogram_of(const std::vector<double>& values, const std::vector
 
 std::string with_unit(const std::string& title, const std::string& unit) { return unit.empty() ? title : title + " [" + unit + "]"; }
 
+std::string density_title(const std::string& unit) { return unit.empty() ? "density" : "density [1/" + unit + "]"; }
+
 report::Figure residual_figure(const std::string& key, const std::vector<Measured>& all, const std::function<const Residual&(const Measured&)>& of,
                                const std::string& caption) {
   const Residual& first = of(all[0]);
@@ -131,7 +133,7 @@ report::Figure residual_figure(const std::string& key, const std::vector<Measure
   f.name = "tokens_" + key;
   f.caption = caption;
   f.x.title = with_unit(first.title, first.unit);
-  f.y.title = "density";
+  f.y.title = density_title(first.unit);
   std::vector<const std::vector<double>*> samples;
   for (const Measured& m : all) samples.push_back(&of(m).value);
   const auto edges = edges_of(samples, true);
@@ -144,7 +146,7 @@ report::Figure closure_figure(std::size_t k, const std::vector<Observable>& befo
   f.name = "tokens_" + before[k].name;
   f.caption = "Jet " + before[k].title + " before tokenisation and of the decoded tokens.";
   f.x.title = with_unit("jet " + before[k].title, before[k].unit);
-  f.y.title = "density";
+  f.y.title = density_title(before[k].unit);
   f.ratio = true;
   f.ratio_title = "decoded / true";
   const auto edges = edges_of({&before[k].value}, false);
@@ -227,12 +229,10 @@ std::vector<report::Figure> cloud_figures(const Measured& m) {
   where.x.title = how_hard.x.title = "Δη";
   where.y.title = "Δφ";
   how_hard.y = {"p_{T} [GeV]", report::Scale::log, {}, {}};
-  int color = 0;
   for (const CloudToken& token : m.cloud) {
     report::Series s;
     s.name = fmt::format("{}", token.token);
     s.style = conditional ? report::Style::cloud : report::Style::marks;
-    s.color = color++;
     s.x.assign(token.eta.begin(), token.eta.end());
     s.y.assign(token.phi.begin(), token.phi.end());
     where.series.push_back(s);
@@ -243,8 +243,8 @@ std::vector<report::Figure> cloud_figures(const Measured& m) {
 }
 
 json to_json(const Spread& s) {
-  return {{"entries", s.entries},        {"missing", s.missing},  {"mean", number(s.mean)},  {"std", number(s.deviation)}, {"mean_absolute", number(s.mean_absolute)},
-          {"q01", number(s.q01)},        {"q16", number(s.q16)},  {"q50", number(s.median)}, {"q84", number(s.q84)},       {"q99", number(s.q99)}};
+  return {{"entries", s.entries}, {"missing", s.missing}, {"mean", number(s.mean)},  {"std", number(s.deviation)}, {"mean_absolute", number(s.mean_absolute)},
+          {"q01", number(s.q01)}, {"q16", number(s.q16)}, {"q50", number(s.median)}, {"q84", number(s.q84)},       {"q99", number(s.q99)}};
 }
 json to_json(const stats::OverSeeds& s, const std::vector<double>& each) {
   json values = json::array();
@@ -256,7 +256,8 @@ json to_json(const Tagging& t) {
 }
 
 std::vector<std::string> spread_cells(const Spread& s) {
-  return {shown(s.mean, 3), shown(s.deviation, 3), shown(s.mean_absolute, 3), shown(s.q01, 3), shown(s.q16, 3), shown(s.median, 3), shown(s.q84, 3), shown(s.q99, 3)};
+  return {shown(s.mean, 3), shown(s.deviation, 3), shown(s.mean_absolute, 3), shown(s.q01, 3),
+          shown(s.q16, 3),  shown(s.median, 3),    shown(s.q84, 3),           shown(s.q99, 3)};
 }
 const std::vector<std::string> kSpreadHead{"mean", "std", "mean |Δ|", "1 %", "16 %", "median", "84 %", "99 %"};
 
@@ -287,9 +288,11 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   const std::vector<Input> inputs = named_inputs(settings.tokenizers, "--tokenizer");
   std::set<std::string> words;
   for (const Input& input : inputs)
-    if (!words.insert(file_word(input.name)).second) fail(Exit::usage, "two tokenizers are called '{}'; give them names: --tokenizer a=FILE,b=FILE", input.name);
-  Stream stream = read_stream(context, settings.reference, "particles/1",
-                              {"event_index", "event_id", "weight", "process", "process_char_offsets", "jet_eta", "jet_phi", "particle_offsets", "pt", "eta", "phi"});
+    if (!words.insert(file_word(input.name)).second)
+      fail(Exit::usage, "two tokenizers are called '{}'; give them names: --tokenizer a=FILE,b=FILE", input.name);
+  Stream stream =
+      read_stream(context, settings.reference, "particles/1",
+                  {"event_index", "event_id", "weight", "process", "process_char_offsets", "jet_eta", "jet_phi", "particle_offsets", "pt", "eta", "phi"});
   if (stream.batch.events == 0) fail(Exit::input, "{} holds no jets", stream.path);
   if (const auto most = static_cast<std::uint32_t>(settings.max_jets); most > 0 && stream.batch.events > most) {
     auto drawn = stats::shuffled(Rng(context.seed(), "jets"), 0, stream.batch.events);
@@ -338,15 +341,22 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   const std::uint64_t constituents = jets.at("pt").size();
   section.summary = fmt::format("What tokens keep of {} jets with {} constituents of {}.", amount(n), amount(static_cast<double>(constituents)), stream.path);
   const auto weight = stream.batch.get<double>("weight");
-  if (std::ranges::any_of(weight, [&](double w) { return w != weight[0]; })) section.notes.push_back("The jets have different weights, which are not used: each counts once.");
+  if (std::ranges::any_of(weight, [&](double w) { return w != weight[0]; }))
+    section.notes.push_back("The jets have different weights, which are not used: each counts once.");
 
   report::Table codes{"Codes", {"tokenizer", "kind", "codes", "used", "dead", "perplexity", "no token", "cut"}, {}, 2, {}};
-  codes.note = "Perplexity: exp of the entropy of the codes' frequencies. No token: share of the constituents beyond the largest angle; cut: beyond the largest multiplicity.";
+  codes.note =
+      "Perplexity: exp of the entropy of the codes' frequencies. No token: share of the constituents beyond the largest angle; cut: beyond the largest multiplicity.";
   report::Table of_constituents{"Constituents", joined({"tokenizer", "decoded - true"}, kSpreadHead), {}, 2, {}};
   of_constituents.note = "Constituents that have a token. Quantiles are those of the difference.";
   report::Table of_jets{"Jets", joined(joined({"tokenizer", "decoded - true"}, kSpreadHead), {"missing"}), {}, 2, {}};
-  of_jets.note = "Whole jets before, constituents without a token too, against their decoded tokens; constituents have no mass on either side. Missing: fewer than three constituents.";
-  report::Table masses{"Jet mass by process", {"tokenizer", "process", "jets", "median true [GeV]", "median decoded [GeV]", "ratio", "mean Δm [GeV]", "std Δm [GeV]"}, {}, 2, {}};
+  of_jets.note =
+      "Whole jets before, constituents without a token too, against their decoded tokens; constituents have no mass on either side. Missing: fewer than three constituents.";
+  report::Table masses{"Jet mass by process",
+                       {"tokenizer", "process", "jets", "median true [GeV]", "median decoded [GeV]", "ratio", "mean Δm [GeV]", "std Δm [GeV]"},
+                       {},
+                       2,
+                       {}};
   report::Table taggers{"Classifiers on constituents", {"classifier", "jets", "accuracy", "± std", "loss", "AUC", "± std", "loss"}, {}, 2, {}};
   report::Table clouds{"Single tokens", {"tokenizer", "token", "used", "p_{T} [GeV]", "± std", "Δη", "± std", "Δφ", "± std"}, {}, 2, {}};
 
@@ -355,14 +365,19 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
     const models::Tokenizer& t = m.encoder.tokenizer();
     const models::Tally& tally = m.tokenized.tally;
     codes.rows.push_back({m.name, std::string(name_of(t.kind)), amount(static_cast<double>(m.usage.codes)), amount(static_cast<double>(m.usage.used)),
-                          amount(static_cast<double>(m.usage.dead)), shown(m.usage.perplexity), fmt::format("{} %", shown(percent(tally.dropped, tally.particles), 3)),
+                          amount(static_cast<double>(m.usage.dead)), shown(m.usage.perplexity),
+                          fmt::format("{} %", shown(percent(tally.dropped, tally.particles), 3)),
                           fmt::format("{} %", shown(percent(tally.truncated_particles, tally.particles), 3))});
     json entry = {{"name", m.name},
                   {"file", m.path},
                   {"hash", hex(t.hash())},
                   {"kind", name_of(t.kind)},
                   {"codes",
-                   {{"all", m.usage.codes}, {"used", m.usage.used}, {"dead", m.usage.dead}, {"perplexity", number(m.usage.perplexity)}, {"entropy", number(m.usage.particle_entropy)}}},
+                   {{"all", m.usage.codes},
+                    {"used", m.usage.used},
+                    {"dead", m.usage.dead},
+                    {"perplexity", number(m.usage.perplexity)},
+                    {"entropy", number(m.usage.particle_entropy)}}},
                   {"particles", tally.particles},
                   {"dropped", tally.dropped},
                   {"truncated", tally.truncated_particles}};
@@ -383,16 +398,18 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
         change.push_back(m.jets[1].value[j]);
       }
       const Spread a = spread(mass), b = spread(decoded), d = spread(change);
-      masses.rows.push_back({m.name, classes.names[c], amount(static_cast<double>(mass.size())), shown(a.median), shown(b.median), shown(b.median / a.median), shown(d.mean, 3), shown(d.deviation, 3)});
+      masses.rows.push_back({m.name, classes.names[c], amount(static_cast<double>(mass.size())), shown(a.median), shown(b.median), shown(b.median / a.median),
+                             shown(d.mean, 3), shown(d.deviation, 3)});
       entry["jet_mass_by_process"][classes.names[c]] = {{"true", to_json(a)}, {"decoded", to_json(b)}, {"difference", to_json(d)}};
     }
     entry["cloud"] = json::array();
     for (const CloudToken& token : m.cloud) {
       const auto of = [](const std::vector<float>& values) { return spread(std::vector<double>(values.begin(), values.end())); };
       const Spread pt = of(token.pt), eta = of(token.eta), phi = of(token.phi);
-      clouds.rows.push_back({m.name, fmt::format("{}", token.token), amount(static_cast<double>(token.count)), shown(pt.mean, 3), shown(pt.deviation, 2), shown(eta.mean, 3),
-                             shown(eta.deviation, 2), shown(phi.mean, 3), shown(phi.deviation, 2)});
-      entry["cloud"].push_back({{"token", token.token}, {"used", token.count}, {"repeats", token.pt.size()}, {"pt", to_json(pt)}, {"eta", to_json(eta)}, {"phi", to_json(phi)}});
+      clouds.rows.push_back({m.name, fmt::format("{}", token.token), amount(static_cast<double>(token.count)), shown(pt.mean, 3), shown(pt.deviation, 2),
+                             shown(eta.mean, 3), shown(eta.deviation, 2), shown(phi.mean, 3), shown(phi.deviation, 2)});
+      entry["cloud"].push_back(
+          {{"token", token.token}, {"used", token.count}, {"repeats", token.pt.size()}, {"pt", to_json(pt)}, {"eta", to_json(eta)}, {"phi", to_json(phi)}});
     }
     for (std::size_t k = 0; k < kinds.size(); ++k) {
       const auto lost_accuracy = differences(original[k].accuracies, m.tagging[k].accuracies), lost_auc = differences(original[k].aucs, m.tagging[k].aucs);
@@ -412,8 +429,8 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
         const auto d = stats::over_seeds(differences(a, b));
         return decoded ? with_error(d.mean, d.error) : std::string();
       };
-      taggers.rows.push_back({classifier, name, shown(t.accuracy.mean), shown(t.accuracy.deviation, 2), loss(original[k].accuracies, t.accuracies), shown(t.auc.mean),
-                              shown(t.auc.deviation, 2), loss(original[k].aucs, t.aucs)});
+      taggers.rows.push_back({classifier, name, shown(t.accuracy.mean), shown(t.accuracy.deviation, 2), loss(original[k].accuracies, t.accuracies),
+                              shown(t.auc.mean), shown(t.auc.deviation, 2), loss(original[k].aucs, t.aucs)});
     };
     row("true", original[k]);
     for (const Measured& m : all) row(m.name, m.tagging[k]);
@@ -423,40 +440,54 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   for (std::size_t i = 0; i < all.size() && i < 4; ++i) {
     const Measured& m = all[i];
     section.headlines.push_back({m.name + ": mean |Δm|", shown(m.jets[1].spread.mean_absolute, 3) + " GeV",
-                                 fmt::format("{} of {} codes used, perplexity {}", amount(static_cast<double>(m.usage.used)), amount(static_cast<double>(m.usage.codes)), shown(m.usage.perplexity, 3))});
+                                 fmt::format("{} of {} codes used, perplexity {}", amount(static_cast<double>(m.usage.used)),
+                                             amount(static_cast<double>(m.usage.codes)), shown(m.usage.perplexity, 3))});
   }
   section.tables = {codes, of_jets, of_constituents, masses};
   if (!kinds.empty()) {
-    taggers.note = fmt::format("Networks trained on {} jets, stopped by {} and tested on {}, of other events; {} classes, {} {}. Loss: of the same seed, with the error of the mean.",
-                               amount(static_cast<double>(parts.training.size())), amount(static_cast<double>(parts.validation.size())), amount(static_cast<double>(parts.testing.size())),
-                               classes.names.size(), settings.seeds, settings.seeds == 1 ? "seed" : "seeds");
+    taggers.note = fmt::format(
+        "Networks trained on {} jets, stopped by {} and tested on {}, of other events; {} classes, {} {}. Loss: of the same seed, with the error of the mean.",
+        amount(static_cast<double>(parts.training.size())), amount(static_cast<double>(parts.validation.size())),
+        amount(static_cast<double>(parts.testing.size())), classes.names.size(), settings.seeds, settings.seeds == 1 ? "seed" : "seeds");
     section.tables.insert(section.tables.begin() + 1, taggers);
   }
   section.tables.push_back(clouds);
 
   for (std::size_t k = 0; k < before.size(); ++k) section.figures.push_back(closure_figure(k, before, all));
   for (std::size_t k = 0; k < before.size(); ++k)
-    section.figures.push_back(residual_figure("delta_" + before[k].name, all, [k](const Measured& m) -> const Residual& { return m.jets[k]; },
-                                              "Jet by jet: " + before[k].title + " of the decoded tokens less the true one."));
+    section.figures.push_back(residual_figure(
+        "delta_" + before[k].name, all, [k](const Measured& m) -> const Residual& { return m.jets[k]; },
+        "Jet by jet: " + before[k].title + " of the decoded tokens less the true one."));
   for (std::size_t k = 0; k < all[0].constituents.size(); ++k)
     if (const std::string key = all[0].constituents[k].name; key != "pt")
-      section.figures.push_back(residual_figure("constituent_" + key, all, [k](const Measured& m) -> const Residual& { return m.constituents[k]; },
-                                                "Constituent by constituent: decoded less true."));
+      section.figures.push_back(residual_figure(
+          "constituent_" + key, all, [k](const Measured& m) -> const Residual& { return m.constituents[k]; },
+          "Constituent by constituent: decoded less true."));
   section.figures.push_back(usage_figure(all));
   if (all.size() > 1) {
-    section.figures.push_back(codebook_figure("mass", "mean |Δm| [GeV]", "Error of the jet mass against the size of the codebook.", all,
-                                              [](const Measured& m) { return stats::Estimate{m.jets[1].spread.mean_absolute, 0}; }));
+    section.figures.push_back(codebook_figure("mass", "mean |Δm| [GeV]", "Error of the jet mass against the size of the codebook.", all, [](const Measured& m) {
+      return stats::Estimate{m.jets[1].spread.mean_absolute, 0};
+    }));
     for (std::size_t k = 0; k < kinds.size(); ++k) {
       const std::string classifier(name_of(kinds[k]));
-      report::Figure f = codebook_figure(file_word(classifier), "accuracy", "Accuracy of " + classifier + " on decoded constituents against the size of the codebook, ± standard deviation of seeds.", all,
-                                         [k](const Measured& m) { return stats::Estimate{m.tagging[k].accuracy.mean, m.tagging[k].accuracy.deviation}; });
+      report::Figure f =
+          codebook_figure(file_word(classifier), "accuracy",
+                          "Accuracy of " + classifier + " on decoded constituents against the size of the codebook, ± standard deviation of seeds.", all,
+                          [k](const Measured& m) {
+                            return stats::Estimate{m.tagging[k].accuracy.mean, m.tagging[k].accuracy.deviation};
+                          });
       double low = std::numeric_limits<double>::infinity(), high = 0;
       for (const Measured& m : all) {
         low = std::min(low, static_cast<double>(m.usage.codes));
         high = std::max(high, static_cast<double>(m.usage.codes));
       }
       const double mean = original[k].accuracy.mean, deviation = std::isfinite(original[k].accuracy.deviation) ? original[k].accuracy.deviation : 0;
-      f.series.push_back({"true constituents", report::Style::line, {low / 1.2, high * 1.2}, {mean, mean}, {mean - deviation, mean - deviation}, {mean + deviation, mean + deviation}});
+      f.series.push_back({"true constituents",
+                          report::Style::line,
+                          {low / 1.2, high * 1.2},
+                          {mean, mean},
+                          {mean - deviation, mean - deviation},
+                          {mean + deviation, mean + deviation}});
       section.figures.push_back(std::move(f));
     }
   }
@@ -470,14 +501,10 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
     if (!origin.history.is_array()) origin.history = json::array();
     section.origins.push_back(std::move(origin));
   }
-  out.numbers = {{"reference", settings.reference},
-                 {"jets", n},
-                 {"constituents", constituents},
-                 {"classes", classes.names},
-                 {"tokenizers", by_tokenizer},
-                 {"notes", section.notes},
-                 {"history", stream.hello.history},
-                 {"evaluation", context.history_entry()}};
+  out.numbers = {{"reference", settings.reference}, {"jets", n},
+                 {"constituents", constituents},    {"classes", classes.names},
+                 {"tokenizers", by_tokenizer},      {"notes", section.notes},
+                 {"history", stream.hello.history}, {"evaluation", context.history_entry()}};
   if (!kinds.empty()) {
     out.numbers["classifiers"] = by_classifier;
     out.numbers["classifier_jets"] = {{"training", parts.training.size()}, {"validation", parts.validation.size()}, {"testing", parts.testing.size()}};
