@@ -156,7 +156,7 @@ class Tokens(unittest.TestCase):
         events = self.folder / "events.h5"
         self.run_ok(self.tokenize, "--fit", "formula", "--in", SOURCE / "samples" / "anomaly" / "background.bl", "--save", events, "--force")
         self.assertIn("needs tokenizers of jets", self.refused(3, "--reference", JETS, "--tokenizer", events))
-        self.assertIn("reads", self.refused(3, "--reference", SOURCE / "samples" / "anomaly" / "background.bl", "--tokenizer", grid))
+        self.assertIn("expected 'particles/1'", self.refused(3, "--reference", SOURCE / "samples" / "anomaly" / "background.bl", "--tokenizer", grid))
         self.assertIn("one process only ('q')", self.refused(3, "--reference", self.made(["q"] * 5), "--tokenizer", grid, "--classifiers", "deep-sets"))
 
     def test_classes_are_in_the_order_of_their_numbers(self):
