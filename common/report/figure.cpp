@@ -102,29 +102,39 @@ std::vector<std::string> draw(const Figure& f, std::size_t k, const std::string&
   const bool errors = !s.y_low.empty();
   const std::string data = fmt::format("'{}.dat' index {} using ", f.name, k);
   const std::string title = s.name.empty() || from != 5 ? "notitle" : fmt::format("title '{}'", gnuplot_text(s.name));
-  const int value = from, low = from + 1, high = from + 2;
+  const int low = from + 1, high = from + 2;
+  // An empty bin is at the bottom of a logarithmic axis.
+  const bool at_bottom = from == 5 && binned(s) && f.y.scale == Scale::log;
+  const std::string value = at_bottom ? fmt::format("($5>0?$5:{:g})", base) : fmt::format("{}", from);
   static constexpr std::array<int, 6> marks{7, 5, 9, 13, 11, 3};
   const int mark = marks[static_cast<std::size_t>(order) % marks.size()];
   // Lines of more than a few series differ by dashes too, for paper without colour.
   const int dash = f.series.size() > 3 ? 1 + order % 5 : 1;
+  // `steps` draws no top for the last bin.
+  const auto tops = [&](const std::string& of, double width, int dashes) {
+    return fmt::format("{}3:{}:($4-$3):(0) with vectors nohead {} notitle", data, value, pen(of, width, dashes));
+  };
   std::vector<std::string> out;
   switch (s.style) {
     case Style::reference:
       if (from == 5) {
+        // One area, without the seams that boxes side by side have; the last bin, for which it has no end, is a box.
+        out.push_back(fmt::format("{}3:{} with fillsteps lc rgb '#9c9ca1' fs transparent solid 0.30 noborder {}", data, value, title));
         out.push_back(
-            fmt::format("{}2:({:g}):3:4:({:g}):{} with boxxyerror lc rgb '#9c9ca1' fs transparent solid 0.30 noborder {}", data, base, base, value, title));
+            fmt::format("'{}.dat' index {} every ::{} using 2:({:g}):3:4:({:g}):{} with boxxyerror lc rgb '#9c9ca1' fs transparent solid 0.30 noborder notitle",
+                        f.name, k, s.y.size() - 1, base, base, value));
         if (errors)
           out.push_back(fmt::format("{}2:{}:3:4:{}:{} with boxxyerror lc rgb '#717581' fs transparent pattern 5 noborder notitle", data, value, low, high));
         out.push_back(fmt::format("{}3:{} with steps {} notitle", data, value, pen(color, 1.5)));
-        out.push_back(fmt::format("{}2:{}:3:4 with xerrorbars pt -1 {} notitle", data, value, pen(color, 1.5)));
+        out.push_back(tops(color, 1.5, 1));
       } else if (errors) {
         out.push_back(fmt::format("{}2:{}:3:4:{}:{} with boxxyerror lc rgb '#9c9ca1' fs transparent solid 0.30 noborder notitle", data, value, low, high));
       }
       break;
     case Style::histogram:
       out.push_back(fmt::format("{}3:{} with steps {} {}", data, value, pen(color, 2, dash), title));
-      out.push_back(fmt::format("{}2:{}:3:4 with xerrorbars pt -1 {} notitle", data, value, pen(color, 2, dash)));
-      if (errors) out.push_back(fmt::format("{}2:{}:{}:{} with yerrorbars pt -1 {} notitle", data, value, low, high, pen(color, 1.5)));
+      out.push_back(tops(color, 2, dash));
+      if (errors) out.push_back(fmt::format("{}2:{}:(0):(${}-${}) with vectors nohead {} notitle", data, low, high, low, pen(color, 1.5)));
       break;
     case Style::line:
       if (errors) out.push_back(fmt::format("{}2:{}:{} with filledcurves lc rgb '{}' fs transparent solid 0.25 noborder notitle", data, low, high, color));
@@ -151,9 +161,17 @@ std::string axis_lines(char name, const Axis& axis, Range range) {
   // Powers of ten where there are decades; plain numbers where there are not.
   const bool decades = axis.scale == Scale::log && range.high / range.low > 200;
   const double largest = std::max(std::abs(range.low), std::abs(range.high));
-  const bool powers = decades ? largest >= 1e4 || range.low < 1e-3 : largest >= 1e5 || largest < 1e-2;
+  const bool powers = decades ? largest >= 1e4 || range.low < 1e-3 : largest >= 1e5 || largest < 2e-3;
   out += fmt::format("  set format {} '{}'\n", name, powers ? (decades ? "10^{%T}" : "%.1t·10^{%T}") : "%g");
   out += fmt::format("  set {}range [{:g}:{:g}]\n", name, range.low, range.high);
+  if (axis.scale == Scale::log && range.high / range.low < 50) {
+    // Powers of ten alone would leave one label or none.
+    std::string tics;
+    for (double power = std::pow(10, std::floor(std::log10(range.low))); power < range.high; power *= 10)
+      for (const double digit : {1.0, 2.0, 5.0})
+        if (digit * power >= range.low && digit * power <= range.high) tics += fmt::format("{}{:g}", tics.empty() ? "" : ",", digit * power);
+    out += fmt::format("  set {}tics ({})\n", name, tics);
+  }
   return out;
 }
 
@@ -293,11 +311,10 @@ std::string script(const Figure& figure) {
   std::string out = fmt::format("# Draws {0}.svg and {0}.png from {0}.dat: gnuplot {0}.gp\n", figure.name);
   out += "set encoding utf8\nset style fill transparent solid 0.3 noborder\nset errorbars 0\n";
   out += "do for [format in 'svg png'] {\n  reset\n";
-  const int height = figure.ratio ? 500 : 410;
-  out +=
-      fmt::format("  if (format eq 'svg') {{ set terminal svg size 560,{} dynamic enhanced font 'Helvetica,14' name '{}' }} else {{ \\\n", height, figure.name);
-  out += fmt::format("    set terminal pngcairo size {},{} enhanced font 'Helvetica,14' fontscale 2 linewidth 2 pointscale 2 background '#ffffff' }}\n", 1120,
-                     2 * height);
+  const int width = 460, height = figure.ratio ? 430 : 345;
+  out += fmt::format("  if (format eq 'svg') {{ set terminal svg size {},{} dynamic enhanced font 'Helvetica,14' }} else {{ \\\n", width, height);
+  out += fmt::format("    set terminal pngcairo size {},{} enhanced font 'Helvetica,14' fontscale 2 linewidth 2 pointscale 2 background '#ffffff' }}\n",
+                     2 * width, 2 * height);
   out += fmt::format("  set output '{}.' . format\n", figure.name);
   out += "  set border 31 lw 1\n  set tics in scale 1,0.5\n  set mxtics\n  set mytics\n  set errorbars 0\n  unset title\n";
   out += fmt::format("  set key {} {} {} samplen 2 spacing 1.1 height 0.3 maxrows 6\n", right ? "right" : "left", top ? "top" : "bottom",
@@ -307,17 +324,18 @@ std::string script(const Figure& figure) {
     out += fmt::format("  set label {} '{}' at graph 0.04, graph {:.3f} left\n", i + 1, gnuplot_text(figure.text[i]),
                        0.93 - (figure.ratio ? 0.075 : 0.062) * static_cast<double>(i));
   out += axis_lines('x', figure.x, x) + axis_lines('y', figure.y, y);
-  out += "  set lmargin at screen 0.145\n  set rmargin at screen 0.965\n";
-  const std::string x_title = fmt::format("  set xlabel '{}'\n", gnuplot_text(figure.x.title));
+  out += "  set lmargin at screen 0.175\n  set rmargin at screen 0.965\n";
+  const std::string x_title = fmt::format("  set xlabel '{}' offset 0,0.2\n", gnuplot_text(figure.x.title));
   const std::string y_title = fmt::format("  set ylabel '{}' offset 0.5,0\n", gnuplot_text(figure.y.title));
   if (!figure.ratio) {
-    out += "  set tmargin at screen 0.965\n  set bmargin at screen 0.145\n" + x_title + y_title + plot_command(parts);
+    out += "  set tmargin at screen 0.965\n  set bmargin at screen 0.175\n" + x_title + y_title + plot_command(parts);
   } else {
     const Range r = ratio_range(figure);
-    out += "  set multiplot\n  set tmargin at screen 0.97\n  set bmargin at screen 0.345\n" + y_title;
+    out += "  set multiplot\n  set tmargin at screen 0.97\n  set bmargin at screen 0.36\n" + y_title;
     out += "  set xtics format ''\n" + plot_command(parts);
-    out += "  set tmargin at screen 0.325\n  set bmargin at screen 0.12\n  unset label\n  unset key\n  unset logscale y\n";
-    out += fmt::format("  set yrange [{:g}:{:g}]\n  set ytics {:g}\n  set format y '%g'\n  set mytics 2\n", r.low, r.high, r.high > 1.6 ? 1.0 : 0.5);
+    out += "  set tmargin at screen 0.335\n  set bmargin at screen 0.14\n  unset label\n  unset key\n  unset logscale y\n";
+    out += fmt::format("  set yrange [{:g}:{:g}]\n  set ytics {}\n  set format y '%g'\n  set mytics 2\n", r.low, r.high,
+                       r.high > 1.6 ? "0,0.5,1.5" : "0.5,0.25,1.25");
     Axis axis = figure.x;
     out += axis_lines('x', axis, x) + x_title + fmt::format("  set ylabel '{}' offset 0.5,0\n", gnuplot_text(figure.ratio_title));
     out += fmt::format("  set arrow 1 from {:g},1 to {:g},1 nohead lc rgb 'black' lw 1\n", x.low, x.high) + plot_command(ratios) + "  unset multiplot\n";

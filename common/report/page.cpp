@@ -29,9 +29,9 @@ a { color: var(--link); }
 nav { color: var(--soft); margin-bottom: 1rem; }
 nav a { margin-right: 1.2rem; }
 .small, figcaption, nav { color: var(--soft); font-size: .875rem; }
-.headlines { display: grid; grid-template-columns: repeat(auto-fill, minmax(185px, 1fr)); gap: .75rem; margin: 1rem 0 1.5rem; }
+.headlines { display: grid; grid-template-columns: repeat(auto-fill, minmax(195px, 1fr)); gap: .75rem; margin: 1rem 0 1.5rem; }
 .headline { background: var(--card); border-radius: 8px; padding: .7rem .9rem; }
-.headline b { display: block; font-size: 1.25rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
+.headline b { display: block; font-size: 1.125rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
 .headline span { display: block; color: var(--soft); font-size: .8125rem; line-height: 1.35; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 1.25rem 1.5rem; }
 figure { margin: 0; break-inside: avoid; }

@@ -64,10 +64,19 @@ std::string Table::html() const {
 std::string shown(double value, int digits) {
   if (std::isnan(value)) return "-";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  const double size = std::abs(value);
+  if (size >= 1e3 && size < 1e7) {
+    const double unit = std::pow(10.0, std::max(0.0, std::floor(std::log10(size)) + 1 - digits));
+    return amount(std::round(value / unit) * unit);
+  }
   return fmt::format("{:.{}g}", value, digits);
 }
 
-std::string fixed(double value, int decimals) { return std::isfinite(value) ? fmt::format("{:.{}f}", value, decimals) : shown(value); }
+std::string fixed(double value, int decimals) {
+  if (!std::isfinite(value)) return shown(value);
+  const std::string text = fmt::format("{:.{}f}", value, decimals);
+  return text[0] == '-' && text.find_first_not_of("-0.") == std::string::npos ? text.substr(1) : text;  // no "-0.0"
+}
 
 std::string with_error(double value, double error) {
   if (!std::isfinite(value) || !(error > 0) || std::isinf(error)) return shown(value);

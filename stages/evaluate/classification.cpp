@@ -93,25 +93,37 @@ Scores read_scores(stage::Context& context, const std::string& path, std::vector
 // A figure of one file with its binomial (or DeLong's) error, or the mean over seeds with the standard deviation of one seed.
 struct Number {
   double value = 0, error = 0;
-  double low = std::nan("");  // where the value is infinite: what is known
+  double low = std::nan(""), high = std::nan("");  // 68 %, where the error says too little: of a rejection by a few events
 };
 Number over(const std::vector<Number>& seeds) {
   if (seeds.size() == 1) return seeds[0];
   std::vector<double> values;
   for (const auto& n : seeds) values.push_back(n.value);
   const auto mean = stats::over_seeds(values);
-  return {mean.mean, mean.deviation, seeds[0].low};
+  // Infinite where one seed is: what is known is the smallest limit.
+  if (!std::isinf(mean.mean)) return {mean.mean, mean.deviation};
+  double low = std::numeric_limits<double>::infinity();
+  for (const auto& n : seeds) low = std::min(low, std::isinf(n.value) ? n.low : n.value);
+  return {mean.mean, mean.deviation, low};
 }
 std::string text(const Number& n) {
   if (std::isinf(n.value) && std::isfinite(n.low)) return "> " + report::shown(n.low, 3);
+  if (std::isfinite(n.low) && std::isfinite(n.value))
+    return fmt::format("{} [{}, {}]", report::shown(n.value, 3), report::shown(n.low, 3), report::shown(n.high, 3));
   return with_error(n.value, n.error);
 }
 json to_json(const Number& n) {
   json out = {{"value", report::number(n.value)}, {"error", report::number(n.error)}};
-  if (std::isinf(n.value)) out["low"] = report::number(n.low);
+  if (!std::isnan(n.low)) {
+    out["low"] = report::number(n.low);
+    out["high"] = report::number(n.high);
+  }
   return out;
 }
-Number of(const stats::Rejection& r) { return {r.value, r.error, r.low}; }
+Number of(const stats::Rejection& r) {
+  if (r.coarse || std::isinf(r.value)) return {r.value, r.error, r.low, r.high};
+  return {r.value, r.error};
+}
 Number of(const stats::Estimate& e) { return {e.value, e.error}; }
 Number of(const stats::Efficiency& e) { return {e.value, e.error}; }
 
@@ -364,7 +376,7 @@ Evaluation classification(const Settings& settings, stage::Context& context) {
             for (std::size_t k = 0; k < efficiencies.size(); ++k) rejections[k].push_back(of(r.rejections[k]));
           }
           const Number value = over(aucs);
-          cells.push_back(text(value));
+          cells.push_back(n > 5 ? fixed(value.value, 4) : text(value));
           json entry = {{"auc", to_json(value)}, {"rejection", json::object()}};
           for (std::size_t k = 0; k < efficiencies.size(); ++k) entry["rejection"][fmt::format("{:g}", efficiencies[k])] = to_json(over(rejections[k]));
           one["one_against_one"][classes[s]][classes[b]] = std::move(entry);

@@ -67,6 +67,9 @@ struct Measured {
   Estimate mean_reference, mean_sample;  // errors of the means
 };
 
+// Jets in one evaluation of a divergence or distance of constituents, of which there are some fifty a jet.
+constexpr std::size_t kMostOfConstituents = 5'000;
+
 Estimate mean_of(const std::vector<double>& values) {
   double sum = 0, squares = 0;
   for (const double v : values) sum += v;
@@ -91,8 +94,9 @@ Estimate mean_of(const Values& v) {
   return {mean, std::sqrt(squares) / n};
 }
 
-std::vector<Variable> variables_of(const JetSample& reference, const JetSample& sample, Pool& pool) {
-  const std::vector<std::pair<const char*, Variable>> table{
+// Where a sample has no axes, the jets' own η and φ are left out: 0 for the truth, as its axes are what it is relative to.
+std::vector<Variable> variables_of(const JetSample& reference, const JetSample& sample, bool laboratory, Pool& pool) {
+  std::vector<std::pair<const char*, Variable>> table{
       {"jet_pt", {"jet_pt", "jet p_{T}", "GeV", false, false, {}, {}}},
       {"jet_eta", {"jet_eta", "jet η", "", false, false, {}, {}}},
       {"jet_phi", {"jet_phi", "jet φ", "", false, false, {}, {}}},
@@ -102,6 +106,7 @@ std::vector<Variable> variables_of(const JetSample& reference, const JetSample& 
       {"d2", {"d2", "D_{2}", "", false, false, {}, {}}},
       {"multiplicity", {"multiplicity", "constituents", "", true, false, {}, {}}},
   };
+  if (!laboratory) std::erase_if(table, [](const auto& entry) { return entry.second.key == "jet_eta" || entry.second.key == "jet_phi"; });
   std::vector<std::string> names;
   for (const auto& [name, variable] : table) names.emplace_back(name);
   physics::ObservableOptions options;
@@ -135,6 +140,7 @@ Measured measure(const Variable& v, const Settings& settings, const Rng& rng, Po
   const auto each = [&](const std::function<double(const stats::Sample&, const stats::Sample&)>& metric) {
     stats::FloorOptions options;
     options.replicas = static_cast<std::size_t>(settings.replicas);
+    if (v.reference.value.size() > 2 * reference_jets) options.most = kMostOfConstituents;
     const auto of_rows = [&](std::size_t, Rows a, Rows b, bool b_is_reference) {
       const auto first = v.reference.gather(a), second = (b_is_reference ? v.reference : v.sample).gather(b);
       return metric({first, {}, "the reference"}, {second, {}, "the sample"});
@@ -315,6 +321,7 @@ report::Figure figure_of(const Variable& v, const Measured& m, const std::string
   f.name = "generation_" + v.key;
   f.caption = fmt::format("{} of {} and {} jets. W_{{1}} = {}{} between halves of the truth {}.", v.name, sample, reference, with_error(m.w1.value, m.w1.error),
                           v.unit.empty() ? "," : " " + v.unit + ",", with_error(m.w1.floor, m.w1.floor_error));
+  f.caption[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(f.caption[0])));
   f.x.title = v.title();
   f.y.title = v.unit.empty() ? "density" : "density [1/" + v.unit + "]";
   const auto edges = edges_of(v);
@@ -356,12 +363,12 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
     to_jet_frame(reference);
     to_jet_frame(sample);
     section.notes.emplace_back(
-        "The generated jets have no axis, so both samples are compared in the jet's frame: η and φ are relative to the columns jet_eta and jet_phi.");
+        "The generated jets have no axis, so both samples are compared in the jet's frame: η and φ are relative to the columns jet_eta and jet_phi, and those of the jets themselves are left out.");
   }
   for (const JetSample* jets : {&reference, &sample})
     if (jets->weighted) section.notes.push_back(fmt::format("{} has weights that differ; they are not used.", jets->path));
 
-  const std::vector<Variable> variables = variables_of(reference, sample, pool);
+  const std::vector<Variable> variables = variables_of(reference, sample, reference.has_axes() && sample.has_axes(), pool);
   for (const auto& v : variables)
     if (v.reference.value.empty() || v.sample.value.empty())
       fail(Exit::input, "{} has no jet with a defined {}: three constituents or more are needed in some", (v.reference.value.empty() ? reference : sample).path,
@@ -380,20 +387,21 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
       amount(static_cast<double>(sample.size())), in.path, amount(static_cast<double>(reference.size())), settings.reference);
   report::Table means{"Means", {"variable", "truth", "generated", "ratio", "jets without"}, {}, 1, ""};
   report::Table divergences{
-      "Divergences of histograms (nats)",
-      {"variable", "KL omnijet-alpha", "floor", "σ", "KL ntp4jets", "floor", "σ", "Jensen-Shannon", "floor", "σ"},
+      "Kullback-Leibler divergences (nats)",
+      {"variable", "omnijet-alpha", "floor", "σ", "ntp4jets", "floor", "σ"},
       {},
       1,
-      fmt::format("{} bins. The two KL divergences have one name in the literature and two definitions (docs/metrics.md); ntp4jets is infinite where "
-                  "the generated jets leave a bin empty.",
+      fmt::format("{} bins. The two have one name in the literature and two definitions (docs/metrics.md); ntp4jets is infinite where the "
+                  "generated jets leave a bin empty.",
                   settings.bins)};
   report::Table distances{
-      "Wasserstein-1 distance (unit of the variable)",
-      {"variable", "W1", "floor", "σ", "W1, JetNet's recipe", "floor", "σ"},
+      "Wasserstein-1 distance (unit of the variable) and Jensen-Shannon divergence (nats)",
+      {"variable", "W_{1}", "floor", "σ", "W_{1}, JetNet's recipe", "floor", "JS", "floor", "σ"},
       {},
       1,
-      fmt::format("W1: mean and standard deviation over {} random parts of {} jets. JetNet's recipe: 5 times 50,000 jets drawn with replacement.",
-                  settings.replicas, amount(static_cast<double>(measured[0].w1.events)))};
+      fmt::format("W_{{1}}, JS: mean and standard deviation over {} random parts of {} jets ({} for constituents). JetNet's recipe: 5 times 50,000 jets "
+                  "drawn with replacement; its error does not know how far finite samples are from the truth.",
+                  settings.replicas, amount(static_cast<double>(measured[0].w1.events)), amount(static_cast<double>(measured.back().w1.events)))};
   json by_variable = json::object();
   for (std::size_t i = 0; i < variables.size(); ++i) {
     const auto& v = variables[i];
@@ -401,15 +409,17 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
     std::vector<std::string> row{v.name};
     add_cells(row, m.kl_omnijet);
     add_cells(row, m.kl_ntp4jets);
-    add_cells(row, m.js);
     divergences.rows.push_back(row);
     row = {v.title()};
     add_cells(row, m.w1);
-    add_cells(row, m.w1_jetnet);
+    row.push_back(with_error(m.w1_jetnet.value, m.w1_jetnet.error));
+    row.push_back(with_error(m.w1_jetnet.floor, m.w1_jetnet.floor_error));
+    add_cells(row, m.js);
     distances.rows.push_back(row);
     const std::size_t missing = v.reference.missing + v.sample.missing;
+    const bool positive = std::ranges::all_of(v.reference.value, [](double x) { return x >= 0; });
     means.rows.push_back({v.title(), with_error(m.mean_reference.value, m.mean_reference.error), with_error(m.mean_sample.value, m.mean_sample.error),
-                          report::shown(m.mean_sample.value / m.mean_reference.value),
+                          positive ? report::shown(m.mean_sample.value / m.mean_reference.value) : "",
                           missing == 0 ? "" : fmt::format("{} / {}", v.reference.missing, v.sample.missing)});
     by_variable[v.key] = {{"unit", v.unit},
                           {"kl_omnijet_alpha", to_json(m.kl_omnijet)},

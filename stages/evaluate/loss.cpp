@@ -114,11 +114,14 @@ std::optional<report::Figure> figure_of(const Family& family, const std::vector<
       f.series.push_back({of_run + name, style, curve.step, curve.value, {}, {}, color});
     };
     const int first = static_cast<int>(runs.size() > 1 ? r : 0), second = runs.size() > 1 ? first : 1;
-    add(std::string(family.key), family.key == "loss" || runs.size() == 1 ? "training" : "steps", report::Style::line, first);
-    if (!runs[r].curves.contains(std::string(family.key))) add("training_" + std::string(family.key), "training", report::Style::line, first);
+    // Steps, unless the run was too short to write any but the last.
+    const auto steps = runs[r].curves.find(std::string(family.key));
+    const bool by_step = steps != runs[r].curves.end() && steps->second.step.size() > 1;
+    add((by_step ? "" : "training_") + std::string(family.key), "training", report::Style::line, first);
     add("validation_" + std::string(family.key), "validation", report::Style::points, second);
   }
-  if (f.series.empty()) return std::nullopt;
+  const bool drawable = std::any_of(f.series.begin(), f.series.end(), [](const report::Series& s) { return s.x.size() > 1; });
+  if (!drawable) return std::nullopt;
   if (f.series.size() == 1) f.series[0].name.clear();
   f.caption = fmt::format("{} against training steps{}.", family.title, thin ? ", means of neighbouring steps" : "");
   f.caption[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(f.caption[0])));
