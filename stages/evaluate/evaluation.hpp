@@ -1,5 +1,5 @@
-// What every evaluation of bl-evaluate takes and hands back. One file a kind: generation, classification, learning_curve,
-// loss. A kind is a function from a Request to an Evaluation; main.cpp lists them, prints the text and writes the report.
+// What every evaluation of bl-evaluate takes and hands back. One file a kind: generation, tokens, classification,
+// learning_curve, loss. A kind is a function from a Request to an Evaluation; main.cpp lists them, prints the text and writes the report.
 #pragma once
 #include <nlohmann/json.hpp>
 
@@ -14,9 +14,18 @@ namespace bl::evaluate {
 // The command line.
 struct Settings {
   std::string what, reference, out;
+<<<<<<< HEAD
   int bins = 30, replicas = 20, max_jets = 50'000, draws = 50'000;  // generation
   std::vector<std::string> efficiencies{"0.3", "0.5"};              // classification: signal efficiencies of the rejections
   std::string method = "full";                                      // learning-curve: what the others are compared with
+=======
+  int bins = 30, replicas = 20, max_jets = 50'000;      // generation, tokens (max_jets)
+  std::vector<std::string> tokenizers;                  // tokens: FILE or NAME=FILE
+  std::string classifiers = "none";                     // tokens
+  int seeds = 3;                                        // tokens: of the classifiers
+  std::vector<std::string> efficiencies{"0.3", "0.5"};  // classification: signal efficiencies of the rejections
+  std::string method = "full";                          // learning-curve: what the others are compared with
+>>>>>>> sets
 };
 
 struct Evaluation {
@@ -27,6 +36,7 @@ struct Evaluation {
 };
 
 Evaluation generation(const Settings& settings, stage::Context& context);
+Evaluation tokens(const Settings& settings, stage::Context& context);
 Evaluation classification(const Settings& settings, stage::Context& context);
 Evaluation learning_curve(const Settings& settings, stage::Context& context);
 Evaluation loss(const Settings& settings, stage::Context& context);

@@ -9,14 +9,14 @@
 
 namespace bl::evaluate {
 
-std::vector<Input> named_inputs(const std::vector<std::string>& in) {
-  if (in.empty()) fail(Exit::usage, "--in is required: a file, or NAME=FILE,… for several");
+std::vector<Input> named_inputs(const std::vector<std::string>& in, const std::string& option) {
+  if (in.empty()) fail(Exit::usage, "{} is required: a file, or NAME=FILE,… for several", option);
   std::vector<Input> out;
   for (const auto& word : in) {
     const std::size_t equals = word.find('=');
     const bool named = equals != std::string::npos && equals > 0 && word.substr(0, equals).find_first_of("/:") == std::string::npos;
     Input input = named ? Input{word.substr(0, equals), word.substr(equals + 1)} : Input{std::filesystem::path(word).stem().string(), word};
-    if (input.path.empty()) fail(Exit::usage, "--in '{}' names no file", word);
+    if (input.path.empty()) fail(Exit::usage, "{} '{}' names no file", option, word);
     out.push_back(std::move(input));
   }
   return out;

@@ -17,7 +17,7 @@ namespace bl::evaluate {
 struct Input {
   std::string name, path;
 };
-std::vector<Input> named_inputs(const std::vector<std::string>& in);
+std::vector<Input> named_inputs(const std::vector<std::string>& in, const std::string& option = "--in");
 // The only input; Exit::usage for several.
 Input only_input(const std::vector<std::string>& in, const std::string& what);
 
