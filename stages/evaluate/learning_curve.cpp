@@ -33,6 +33,8 @@ struct Point {
   std::uint64_t stopping_jets = 0;
   std::array<std::vector<double>, 4> values;  // of kMetrics, one for each seed
   std::vector<double> seconds;
+  // Every seed has the number: without those whose rejection is infinite a mean would be too small.
+  bool complete(std::size_t metric) const { return !values[metric].empty() && values[metric].size() == values[0].size(); }
 };
 using Curve = std::map<std::uint64_t, Point>;  // by number of jets
 
@@ -75,7 +77,7 @@ Curves read_curves(const std::string& path) {
 std::vector<stats::CurvePoint> points_of(const Curve& curve, std::size_t metric) {
   std::vector<stats::CurvePoint> out;
   for (const auto& [jets, point] : curve) {
-    if (point.values[metric].empty()) continue;
+    if (!point.complete(metric)) continue;
     const auto mean = stats::over_seeds(point.values[metric]);
     out.push_back({static_cast<double>(jets), mean.mean, mean.runs > 1 ? mean.error : 0});
   }
@@ -158,7 +160,7 @@ Evaluation learning_curve(const Settings& settings, stage::Context& context) {
       fewest = std::min(fewest, point.values[0].size());
       stopping = stopping || point.stopping_jets > 0;
       for (std::size_t m = 0; m < kMetrics.size(); ++m) {
-        if (point.values[m].empty()) {
+        if (!point.complete(m)) {
           row.emplace_back("-");
           continue;
         }

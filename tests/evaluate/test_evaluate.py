@@ -391,7 +391,7 @@ class LearningCurve(Program):
         error = np.hypot(*(np.std(values[m][1000], ddof=1) / np.sqrt(2) for m in values))
         self.assertAlmostEqual(one["significance"], (mean["full"][1] - mean["scratch"][1]) / error, places=9)
         last = next(c for c in got["comparisons"]["scratch"]["auc"] if c["jets"] == 10000)
-        self.assertEqual(last["ratio"]["kind"], "lower_limit")
+        self.assertEqual(last["ratio"]["kind"], "lower limit")
         self.assertEqual(last["other_needs"]["reach"], "never")
         self.assertIn("> 10,000", text)
         table = np.loadtxt(self.folder / "report" / "figures" / "learning-curve_accuracy.dat")
