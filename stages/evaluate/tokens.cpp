@@ -239,6 +239,17 @@ std::vector<report::Figure> cloud_figures(const Measured& m) {
     s.y.assign(token.pt.begin(), token.pt.end());
     how_hard.series.push_back(std::move(s));
   }
+  // Room for the legend above the highest point.
+  double low = std::numeric_limits<double>::infinity(), high = -low, hardest = 0, softest = low;
+  for (const CloudToken& token : m.cloud)
+    for (std::size_t i = 0; i < token.pt.size(); ++i) {
+      low = std::min(low, static_cast<double>(token.phi[i]));
+      high = std::max(high, static_cast<double>(token.phi[i]));
+      softest = std::min(softest, static_cast<double>(token.pt[i]));
+      hardest = std::max(hardest, static_cast<double>(token.pt[i]));
+    }
+  where.y.high = high + 0.5 * std::max(high - low, 0.01);
+  if (softest > 0) how_hard.y.high = hardest * std::pow(std::max(hardest / softest, 1.1), 0.5);
   return {std::move(where), std::move(how_hard)};
 }
 
@@ -482,6 +493,7 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
         high = std::max(high, static_cast<double>(m.usage.codes));
       }
       const double mean = original[k].accuracy.mean, deviation = std::isfinite(original[k].accuracy.deviation) ? original[k].accuracy.deviation : 0;
+      f.legend = report::Corner::bottom_right;
       f.series.push_back({"true constituents",
                           report::Style::line,
                           {low / 1.2, high * 1.2},
