@@ -158,7 +158,7 @@ Measured measure(const Variable& v, const Settings& settings, const Rng& rng, Po
         const auto [first, first_offsets] = v.reference.gather_jets(a);
         const auto [second, second_offsets] = (b_is_reference ? v.reference : v.sample).gather_jets(b);
         const stats::Sorted x({first, {}, "the reference"}, first_offsets), y({second, {}, "the sample"}, second_offsets);
-        return stats::w1_jetnet(x, y, {}, rng, pool);
+        return stats::w1_jetnet(x, y, {.draws = static_cast<std::size_t>(settings.draws)}, rng, pool);
       },
       rng);
   m.mean_reference = mean_of(v.reference);
@@ -199,7 +199,14 @@ struct WholeJets {
   AgainstFloor fpd, fpd_package, kpd, coverage, matching;
   bool few = false;
 };
-WholeJets measure(const Shapes& reference, const Shapes& sample, const Rng& rng, Pool& pool) {
+WholeJets measure(const Shapes& reference, const Shapes& sample, std::size_t draws, const Rng& rng, Pool& pool) {
+  stats::FpdOptions fpd_options;  // the package's proportions: 20,000 … 50,000 rows, 5,000 and 100
+  fpd_options.max_rows = draws;
+  fpd_options.min_rows = 2 * draws / 5;
+  stats::KpdOptions kpd_options;
+  kpd_options.batch_rows = draws / 10;
+  stats::CovMmdOptions cov_mmd_options;
+  cov_mmd_options.draws = std::max<std::size_t>(draws / 500, 2);
   const std::size_t reference_jets = reference.offsets.size() - 1, sample_jets = sample.offsets.size() - 1;
   const auto features = [](const Shapes& s, std::string_view name) { return stats::Features{s.energy_flow, physics::kEnergyFlowPolynomials, name}; };
   WholeJets out;
@@ -225,7 +232,7 @@ WholeJets measure(const Shapes& reference, const Shapes& sample, const Rng& rng,
   Both package;
   out.fpd = pair_of(package, [&](Rows a, Rows b, bool b_is_reference) {
     const auto x = stats::rows_of(features(reference, "reference"), a), y = stats::rows_of(features(b_is_reference ? reference : sample, "sample"), b);
-    const auto fpd = stats::fpd({x, physics::kEnergyFlowPolynomials, "reference"}, {y, physics::kEnergyFlowPolynomials, "sample"}, {}, rng, pool);
+    const auto fpd = stats::fpd({x, physics::kEnergyFlowPolynomials, "reference"}, {y, physics::kEnergyFlowPolynomials, "sample"}, fpd_options, rng, pool);
     out.few = out.few || fpd.few;
     return std::pair{fpd.distance, fpd.package};
   });
@@ -234,7 +241,7 @@ WholeJets measure(const Shapes& reference, const Shapes& sample, const Rng& rng,
       reference_jets, sample_jets,
       [&](Rows a, Rows b, bool b_is_reference) {
         const auto x = stats::rows_of(features(reference, "reference"), a), y = stats::rows_of(features(b_is_reference ? reference : sample, "sample"), b);
-        const auto kpd = stats::kpd({x, physics::kEnergyFlowPolynomials, "reference"}, {y, physics::kEnergyFlowPolynomials, "sample"}, {}, rng, pool);
+        const auto kpd = stats::kpd({x, physics::kEnergyFlowPolynomials, "reference"}, {y, physics::kEnergyFlowPolynomials, "sample"}, kpd_options, rng, pool);
         out.few = out.few || kpd.few;
         return kpd.distance;
       },
@@ -246,7 +253,7 @@ WholeJets measure(const Shapes& reference, const Shapes& sample, const Rng& rng,
     const auto distance = [&](std::size_t worker, std::size_t sample_row, std::size_t reference_row) {
       return movers[worker].distance(y[b[sample_row]], x[a[reference_row]]);
     };
-    const auto both = stats::cov_mmd(a.size(), b.size(), distance, {}, rng, pool);
+    const auto both = stats::cov_mmd(a.size(), b.size(), distance, cov_mmd_options, rng, pool);
     return std::pair{both.coverage, both.matching_distance};
   });
   out.matching = with(stats::against_floor(matching.value, matching.floor), out.coverage.events);
@@ -379,7 +386,7 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
     measured.push_back(measure(v, settings, rng, pool));
   }
   context.stop_if_asked();
-  const WholeJets whole = measure(shapes_of(reference, pool), shapes_of(sample, pool), rng, pool);
+  const WholeJets whole = measure(shapes_of(reference, pool), shapes_of(sample, pool), static_cast<std::size_t>(settings.draws), rng, pool);
 
   section.summary = fmt::format(
       "{} generated jets of {} beside {} true jets of {}. Every metric stands beside its floor, the same metric between two random halves of "
@@ -399,9 +406,10 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
       {"variable", "W_{1}", "floor", "σ", "W_{1}, JetNet's recipe", "floor", "JS", "floor", "σ"},
       {},
       1,
-      fmt::format("W_{{1}}, JS: mean and standard deviation over {} random parts of {} jets ({} for constituents). JetNet's recipe: 5 times 50,000 jets "
+      fmt::format("W_{{1}}, JS: mean and standard deviation over {} random parts of {} jets ({} for constituents). JetNet's recipe: 5 times {} jets "
                   "drawn with replacement; its error does not know how far finite samples are from the truth.",
-                  settings.replicas, amount(static_cast<double>(measured[0].w1.events)), amount(static_cast<double>(measured.back().w1.events)))};
+                  settings.replicas, amount(static_cast<double>(measured[0].w1.events)), amount(static_cast<double>(measured.back().w1.events)),
+                  amount(settings.draws))};
   json by_variable = json::object();
   for (std::size_t i = 0; i < variables.size(); ++i) {
     const auto& v = variables[i];
@@ -473,6 +481,8 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
                  {"jet_frame", in_jet_frame},
                  {"few", whole.few},
                  {"bins", settings.bins},
+                 {"replicas", settings.replicas},
+                 {"draws", settings.draws},
                  {"variables", by_variable},
                  {"jets", by_metric},
                  {"notes", section.notes},
