@@ -295,14 +295,15 @@ std::vector<SetKind> classifiers_of(const std::string& option) {
 }  // namespace
 
 Evaluation tokens(const Settings& settings, stage::Context& context) {
-  if (settings.reference.empty()) fail(Exit::usage, "--reference FILE is required: the jets to tokenize");
+  if (settings.reference.empty() == context.inputs().empty()) fail(Exit::usage, "the jets to tokenize are needed once: --reference FILE, or --in");
+  const std::string path = settings.reference.empty() ? only_input(context.inputs(), "tokens").path : settings.reference;
   const std::vector<Input> inputs = named_inputs(settings.tokenizers, "--tokenizer");
   std::set<std::string> words;
   for (const Input& input : inputs)
     if (!words.insert(file_word(input.name)).second)
       fail(Exit::usage, "two tokenizers are called '{}'; give them names: --tokenizer a=FILE,b=FILE", input.name);
   Stream stream =
-      read_stream(context, settings.reference, "particles/1",
+      read_stream(context, path, "particles/1",
                   {"event_index", "event_id", "weight", "process", "process_char_offsets", "jet_eta", "jet_phi", "particle_offsets", "pt", "eta", "phi"});
   if (stream.batch.events == 0) fail(Exit::input, "{} holds no jets", stream.path);
   if (const auto most = static_cast<std::uint32_t>(settings.max_jets); most > 0 && stream.batch.events > most) {
@@ -487,13 +488,17 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
                           [k](const Measured& m) {
                             return stats::Estimate{m.tagging[k].accuracy.mean, m.tagging[k].accuracy.deviation};
                           });
-      double low = std::numeric_limits<double>::infinity(), high = 0;
+      const double mean = original[k].accuracy.mean;
+      double low = std::numeric_limits<double>::infinity(), high = 0, worst = mean, best = mean;
       for (const Measured& m : all) {
         low = std::min(low, static_cast<double>(m.usage.codes));
         high = std::max(high, static_cast<double>(m.usage.codes));
+        worst = std::min(worst, m.tagging[k].accuracy.mean);
+        best = std::max(best, m.tagging[k].accuracy.mean);
       }
-      const double mean = original[k].accuracy.mean, deviation = std::isfinite(original[k].accuracy.deviation) ? original[k].accuracy.deviation : 0;
+      const double deviation = std::isfinite(original[k].accuracy.deviation) ? original[k].accuracy.deviation : 0;
       f.legend = report::Corner::bottom_right;
+      f.y.low = worst - 0.8 * (best - worst) - 2 * deviation;  // room for the legend
       f.series.push_back({"true constituents",
                           report::Style::line,
                           {low / 1.2, high * 1.2},

@@ -150,7 +150,8 @@ class Tokens(unittest.TestCase):
     def test_refusals(self):
         grid = f"{self.folder}/grid.h5"
         self.assertIn("--tokenizer is required", self.refused(2, "--reference", JETS))
-        self.assertIn("--reference FILE is required", self.refused(2, "--tokenizer", grid))
+        self.assertIn("--reference FILE, or --in", self.refused(2, "--tokenizer", grid))
+        self.assertIn("--reference FILE, or --in", self.refused(2, "--tokenizer", grid, "--reference", JETS, "--in", JETS))
         self.assertIn("two tokenizers are called 'grid'", self.refused(2, "--reference", JETS, "--tokenizer", f"{grid},{grid}"))
         self.assertIn("is not an HDF5 file", self.refused(3, "--reference", JETS, "--tokenizer", JETS))
         events = self.folder / "events.h5"
