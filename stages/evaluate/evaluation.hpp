@@ -14,18 +14,13 @@ namespace bl::evaluate {
 // The command line.
 struct Settings {
   std::string what, reference, out;
-<<<<<<< HEAD
-  int bins = 30, replicas = 20, max_jets = 50'000, draws = 50'000;  // generation
-  std::vector<std::string> efficiencies{"0.3", "0.5"};              // classification: signal efficiencies of the rejections
-  std::string method = "full";                                      // learning-curve: what the others are compared with
-=======
-  int bins = 30, replicas = 20, max_jets = 50'000;      // generation, tokens (max_jets)
+  int bins = 30, replicas = 20, draws = 50'000;         // generation
+  int max_jets = 50'000;                                // generation, tokens
+  std::string classifiers = "auto";                     // generation, tokens
+  int seeds = 3;                                        // generation, tokens: of the classifiers
   std::vector<std::string> tokenizers;                  // tokens: FILE or NAME=FILE
-  std::string classifiers = "none";                     // tokens
-  int seeds = 3;                                        // tokens: of the classifiers
   std::vector<std::string> efficiencies{"0.3", "0.5"};  // classification: signal efficiencies of the rejections
   std::string method = "full";                          // learning-curve: what the others are compared with
->>>>>>> sets
 };
 
 struct Evaluation {
