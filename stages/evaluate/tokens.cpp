@@ -135,6 +135,7 @@ report::Figure residual_figure(const std::string& key, const std::vector<Measure
   f.x.title = with_unit(first.title, first.unit);
   f.y.title = density_title(first.unit);
   std::vector<const std::vector<double>*> samples;
+  samples.reserve(all.size());
   for (const Measured& m : all) samples.push_back(&of(m).value);
   const auto edges = edges_of(samples, true);
   for (const Measured& m : all) f.series.push_back(histogram_of(of(m).value, edges, m.name, report::Style::histogram));
@@ -334,9 +335,9 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
       fail(Exit::input, "{} has jets of one process only ('{}'): classifiers need two; leave --classifiers out", stream.path, classes.names[0]);
     parts = split_by_event(stream.batch.get<std::uint64_t>("event_id"), Rng(context.seed(), "parts"));
     const auto tag = [&](models::SetData data, SetKind kind) {
-      context.stop_if_asked();
       data.labels = classes.label;
-      return train_and_test(data, parts, kind, classes.names.size(), static_cast<std::size_t>(settings.seeds), context.seed(), pool);
+      return train_and_test(data, parts, kind, classes.names.size(), static_cast<std::size_t>(settings.seeds), context.seed(), pool,
+                            [&] { context.stop_if_asked(); });
     };
     for (const SetKind kind : kinds) {
       original.push_back(
@@ -354,7 +355,7 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   section.summary = fmt::format("What tokens keep of {} jets with {} constituents of {}.", amount(n), amount(static_cast<double>(constituents)), stream.path);
   const auto weight = stream.batch.get<double>("weight");
   if (std::ranges::any_of(weight, [&](double w) { return w != weight[0]; }))
-    section.notes.push_back("The jets have different weights, which are not used: each counts once.");
+    section.notes.emplace_back("The jets have different weights, which are not used: each counts once.");
 
   report::Table codes{"Codes", {"tokenizer", "kind", "codes", "used", "dead", "perplexity", "no token", "cut"}, {}, 2, {}};
   codes.note =
