@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "evaluate/evaluation.hpp"
 #include "evaluate/input.hpp"
+#include "evaluate/two_sample.hpp"
 #include "physics/energy_flow.hpp"
 #include "physics/substructure.hpp"
 #include "report/folder.hpp"
@@ -68,7 +69,7 @@ struct Measured {
 };
 
 // Jets in one evaluation of a divergence or distance of constituents, of which there are some fifty a jet.
-constexpr std::size_t kMostOfConstituents = 5'000;
+constexpr std::size_t kMostOfConstituents = 2'500;
 
 Estimate mean_of(const std::vector<double>& values) {
   double sum = 0, squares = 0;
@@ -260,6 +261,31 @@ WholeJets measure(const Shapes& reference, const Shapes& sample, std::size_t dra
   return out;
 }
 
+// Jets of either sample that a classifier is trained and tested on: more take minutes.
+constexpr std::size_t kMostOfClassifiers = 10'000;
+
+struct Told {
+  models::SetKind kind;
+  TwoSample result;
+};
+std::vector<Told> tell_apart(const JetSample& reference, const JetSample& sample, const Settings& settings, const stage::Context& context, Pool& pool) {
+  std::vector<Told> out;
+  const auto kinds = classifiers_named(settings.classifiers == "auto" ? "deep-sets" : settings.classifiers);
+  if (kinds.empty()) return out;
+  JetSample truth = some_of(reference, kMostOfClassifiers, context.rng()), generated = some_of(sample, kMostOfClassifiers, context.rng());
+  to_jet_frame(truth);
+  to_jet_frame(generated);
+  const auto sets_of = [](const JetSample& jets) { return constituent_sets(jets.offsets, jets.pt, jets.eta, jets.phi); };
+  const auto a = sets_of(truth), b = sets_of(generated);
+  for (const auto kind : kinds) {
+    TwoSampleOptions options;
+    options.kind = kind;
+    options.seeds = static_cast<std::size_t>(settings.seeds);
+    out.push_back({kind, classifier_auc(a, truth.event_id, b, generated.event_id, options, context.seed(), pool)});
+  }
+  return out;
+}
+
 json to_json(const AgainstFloor& a) {
   using report::number;
   return {{"value", number(a.value)},
@@ -350,7 +376,7 @@ report::Figure figure_of(const Variable& v, const Measured& m, const std::string
 Evaluation generation(const Settings& settings, stage::Context& context) {
   if (settings.reference.empty()) fail(Exit::usage, "bl-evaluate generation needs --reference FILE: true jets to compare with");
   const Input in = only_input(context.inputs(), "generation");
-  const std::vector<std::string> columns{"particle_offsets", "pt", "eta", "phi", "jet_eta", "jet_phi", "weight"};
+  const std::vector<std::string> columns{"particle_offsets", "pt", "eta", "phi", "jet_eta", "jet_phi", "weight", "event_id"};
   const auto most = static_cast<std::size_t>(settings.max_jets);
   const Rng rng = context.rng();
   Pool& pool = context.pool();
@@ -443,6 +469,7 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
   }
   report::Table jets{"Whole jets", {"metric", "generated", "floor", "ratio", "σ"}, {}, 1, ""};
   json by_metric = json::object();
+  std::size_t auc_jets = 0;
   const auto add = [&](const char* key, const std::string& name, const AgainstFloor& a) {
     jets.rows.push_back(
         {name, with_error(a.value, a.error), with_error(a.floor, a.floor_error), with_error(a.ratio, a.ratio_error), report::fixed(a.significance, 1)});
@@ -453,7 +480,27 @@ Evaluation generation(const Settings& settings, stage::Context& context) {
   add("kpd", "KPD", whole.kpd);
   add("coverage", "COV (large is good)", whole.coverage);
   add("mmd", "MMD", whole.matching);
+  json by_classifier = json::object();
+  for (const auto& [kind, told] : tell_apart(reference, sample, settings, context, pool)) {
+    // The networks differ between seeds, the jets do not: both uncertainties count.
+    const double error = std::hypot(told.error, std::isnan(told.auc.error) ? 0 : told.auc.error);
+    const std::string name = fmt::format("AUC of a classifier ({})", models::name_of(kind));
+    jets.rows.push_back({name, with_error(told.auc.mean, error), "0.5", "", report::fixed((told.auc.mean - 0.5) / error, 1)});
+    section.headlines.push_back({name, with_error(told.auc.mean, error), "0.5: not to be told from true jets"});
+    by_classifier[std::string(models::name_of(kind))] = {{"auc", report::number(told.auc.mean)},
+                                                         {"error", report::number(error)},
+                                                         {"deviation", report::number(told.auc.deviation)},
+                                                         {"seeds", told.per_seed},
+                                                         {"jets", told.jets}};
+    auc_jets = told.jets;
+  }
+  by_metric["classifier"] = by_classifier;
   jets.note = "FPD and KPD of 36 energy flow polynomials, COV and MMD by the energy mover's distance; p_{T} as a fraction of the jet's.";
+  if (auc_jets > 0)
+    jets.note += fmt::format(
+        " AUC: of networks on constituents that tell generated jets from true ones, {} of each, every jet scored by one that was not trained on it; a "
+        "larger network or more jets may see more.",
+        amount(static_cast<double>(auc_jets)));
   if (whole.few)
     section.notes.push_back(
         fmt::format("FPD and KPD are from {} jets: they are meant for {} or more of each sample, and published values cannot be compared with these.",

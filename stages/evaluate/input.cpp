@@ -86,8 +86,32 @@ JetSample jets_of(const Stream& stream, std::size_t most, const Rng& rng) {
     out.axis_eta = copy("jet_eta");
     out.axis_phi = copy("jet_phi");
   }
+  const auto event_id = part.get<std::uint64_t>("event_id");
+  out.event_id.assign(event_id.begin(), event_id.end());
   const auto weight = part.get<double>("weight");
   out.weighted = std::any_of(weight.begin(), weight.end(), [&](double w) { return w != weight[0]; });
+  return out;
+}
+
+JetSample some_of(const JetSample& jets, std::size_t most, const Rng& rng) {
+  if (jets.size() <= most) return jets;
+  auto drawn = stats::shuffled(rng, 1, jets.size());
+  drawn.resize(most);
+  std::sort(drawn.begin(), drawn.end());
+  JetSample out;
+  out.path = jets.path;
+  out.weighted = jets.weighted;
+  for (const auto j : drawn) {
+    const auto from = static_cast<std::ptrdiff_t>(jets.offsets[j]), to = static_cast<std::ptrdiff_t>(jets.offsets[j + 1]);
+    out.pt.insert(out.pt.end(), jets.pt.begin() + from, jets.pt.begin() + to);
+    out.eta.insert(out.eta.end(), jets.eta.begin() + from, jets.eta.begin() + to);
+    out.phi.insert(out.phi.end(), jets.phi.begin() + from, jets.phi.begin() + to);
+    out.offsets.push_back(static_cast<std::uint32_t>(out.pt.size()));
+    out.event_id.push_back(jets.event_id[j]);
+    if (jets.axis_eta.empty()) continue;
+    out.axis_eta.push_back(jets.axis_eta[j]);
+    out.axis_phi.push_back(jets.axis_phi[j]);
+  }
   return out;
 }
 

@@ -39,13 +39,16 @@ struct JetSample {
   std::vector<std::uint32_t> offsets{0};
   std::vector<float> pt, eta, phi;
   std::vector<float> axis_eta, axis_phi;  // of each jet; empty where the stream has none
-  bool weighted = false;                  // weights differ: they are not used
+  std::vector<std::uint64_t> event_id;
+  bool weighted = false;  // weights differ: they are not used
   std::size_t size() const { return offsets.size() - 1; }
   // Jets that were generated and decoded lie around (0, 0): their axis columns are absent or 0 throughout.
   bool has_axes() const;
 };
 // Of a particles/1 stream; `most` of them (0: all), drawn by rng and kept in order. Exit::input when there are none.
 JetSample jets_of(const Stream& stream, std::size_t most, const Rng& rng);
+// `most` of the jets (all where there are no more), drawn by rng and kept in order.
+JetSample some_of(const JetSample& jets, std::size_t most, const Rng& rng);
 // Constituents relative to the axes, which are then 0. Nothing where has_axes() is false.
 void to_jet_frame(JetSample& jets);
 // As a particles/1 batch of what observables need.

@@ -47,9 +47,13 @@ int main(int argc, char** argv) {
           "of 50,000")
       .range(1000, 1e7);
   program.option("--tokenizer", s.tokenizers, "tokens: files of bl-tokenize --fit; NAME=FILE,… names them");
-  program.option("--classifiers", s.classifiers, "tokens: networks trained on constituents before and after, to tell processes apart (minutes)")
-      .one_of({"none", "deep-sets", "transformer", "both"});
-  program.option("--seeds", s.seeds, "tokens: trainings of every classifier").range(1, 1000);
+  program
+      .option(
+          "--classifiers", s.classifiers,
+          "Networks trained on constituents. generation: to tell generated jets from true ones (auto: deep-sets); tokens: to tell processes apart before and "
+          "after, minutes (auto: none)")
+      .one_of({"auto", "none", "deep-sets", "transformer", "both"});
+  program.option("--seeds", s.seeds, "generation, tokens: trainings of every classifier").range(1, 1000);
   program.option("--efficiencies", s.efficiencies, "classification: signal efficiencies at which the background rejection is given");
   program.option("--method", s.method, "learning-curve: mode that the others are compared with");
   program.example("bl-evaluate generation --reference jets.bl --in generated.bl --out report/", "are generated jets like true ones?");

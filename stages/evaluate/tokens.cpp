@@ -286,13 +286,6 @@ std::vector<double> differences(const std::vector<double>& a, const std::vector<
 
 double percent(std::uint64_t part, std::uint64_t whole) { return whole == 0 ? std::nan("") : 100 * static_cast<double>(part) / static_cast<double>(whole); }
 
-std::vector<SetKind> classifiers_of(const std::string& option) {
-  if (option == "deep-sets") return {SetKind::deep_sets};
-  if (option == "transformer") return {SetKind::transformer};
-  if (option == "both") return {SetKind::deep_sets, SetKind::transformer};
-  return {};
-}
-
 }  // namespace
 
 Evaluation tokens(const Settings& settings, stage::Context& context) {
@@ -327,7 +320,7 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   }
 
   // Classifiers on constituents before and after
-  const std::vector<SetKind> kinds = classifiers_of(settings.classifiers);
+  const std::vector<SetKind> kinds = classifiers_named(settings.classifiers);
   std::vector<Tagging> original;
   Parts parts;
   if (!kinds.empty()) {

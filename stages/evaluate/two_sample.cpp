@@ -37,6 +37,13 @@ SetData observable_sets(const physics::JetTable& table) {
   return data;
 }
 
+std::vector<SetKind> classifiers_named(std::string_view option) {
+  if (option == "deep-sets") return {SetKind::deep_sets};
+  if (option == "transformer") return {SetKind::transformer};
+  if (option == "both") return {SetKind::deep_sets, SetKind::transformer};
+  return {};
+}
+
 models::SetClassifierConfig classifier_config(SetKind kind, std::size_t features, std::size_t classes) {
   models::SetClassifierConfig c;
   c.kind = kind;

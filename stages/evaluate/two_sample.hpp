@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/pool.hpp"
@@ -22,6 +23,9 @@ models::SetData constituent_sets(std::span<const std::uint32_t> offsets, std::sp
                                  std::size_t most = 128);
 // One row of observables a jet. What is missing (tau32 of a jet of two constituents) becomes -1.
 models::SetData observable_sets(const physics::JetTable& table);
+
+// "deep-sets", "transformer", "both"; none of anything else.
+std::vector<models::SetKind> classifiers_named(std::string_view option);
 
 // Settings that tell jets apart well within minutes: widths, depths and rounds.
 models::SetClassifierConfig classifier_config(models::SetKind kind, std::size_t features, std::size_t classes);
