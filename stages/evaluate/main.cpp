@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
       "streams of jets (particles/1) or of a tagger's scores (scores/1), learning curves (JSON), metrics of training (JSON lines); NAME=FILE names one");
   program.option("--what", s.what, "What to evaluate; may be given as the first word").one_of(kinds).required().first_word();
   program.option("--out", s.out, "Folder of the report: report.html, report.json, figures/; evaluations of several kinds may share it").output_file();
-  program.option("--reference", s.reference, "generation, tokens: true jets, a stream of particles/1").input_file();
+  program.option("--reference", s.reference, "generation, tokens: true jets, a stream of particles/1 (tokens: or --in)").input_file();
   program.option("--bins", s.bins, "generation: bins of the divergences").range(2, 1000);
   program.option("--replicas", s.replicas, "generation: random halves of the reference for floors and errors").range(2, 10000);
   program.option("--max-jets", s.max_jets, "generation, tokens: draw so many jets (of either side); 0: take all").range(0, 1e9);

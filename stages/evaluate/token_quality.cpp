@@ -195,6 +195,7 @@ std::vector<CloudToken> token_cloud(const models::Encoder& encoder, std::span<co
     if (used[id] > 0) order.push_back(static_cast<std::int32_t>(id));
   std::ranges::stable_sort(order, [&](std::int32_t a, std::int32_t b) { return used[static_cast<std::size_t>(a)] > used[static_cast<std::size_t>(b)]; });
   std::vector<std::uint64_t> cumulated;  // by rank
+  cumulated.reserve(order.size());
   std::uint64_t all = 0;
   for (const auto id : order) cumulated.push_back(all += used[static_cast<std::size_t>(id)]);
   const auto rank_at = [&](std::uint64_t draw) { return static_cast<std::size_t>(std::ranges::upper_bound(cumulated, draw) - cumulated.begin()); };
@@ -243,7 +244,7 @@ Parts split_by_event(std::span<const std::uint64_t> event_id, const Rng& rng) {
 }
 
 Tagging train_and_test(const models::SetData& data, const Parts& parts, models::SetKind kind, std::size_t classes, std::size_t seeds, std::uint64_t seed,
-                       Pool& pool) {
+                       Pool& pool, const std::function<void()>& poll) {
   std::vector<std::int32_t> labels;
   for (const std::uint32_t j : parts.testing) labels.push_back(data.labels[j]);
   stats::ClassificationOptions options;
@@ -253,7 +254,9 @@ Tagging train_and_test(const models::SetData& data, const Parts& parts, models::
   Tagging result;
   for (std::size_t s = 0; s < seeds; ++s) {
     const auto classifier = train_set_classifier(data, parts.training, parts.validation, classifier_config(kind, data.features, classes),
-                                                 classifier_training(kind), rng.bits(s, 0), pool);
+                                                 classifier_training(kind), rng.bits(s, 0), pool, [&](const models::SetRound&) {
+                                                   if (poll) poll();
+                                                 });
     const auto probability = classifier.scores(data, parts.testing, pool);
     const auto report = classification({probability, labels, {}, classes}, options, rng, pool);
     result.accuracies.push_back(report.accuracy.value);

@@ -4,6 +4,7 @@
 // stream has no such columns. GeV and radians. Constituents have no mass on either side: tokens keep none.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -86,8 +87,9 @@ struct Tagging {
   stats::OverSeeds accuracy, auc;        // auc: of two classes, or the mean of each class against the rest
   double accuracy_error = 0;             // binomial, of one seed
 };
-// Labels of `data` are 0 … classes - 1. Throws Exit::input when the training or test jets are all of one class.
+// Labels of `data` are 0 … classes - 1. `poll` is called now and then and may throw. Throws Exit::input when the training or
+// test jets are all of one class.
 Tagging train_and_test(const models::SetData& data, const Parts& parts, models::SetKind kind, std::size_t classes, std::size_t seeds, std::uint64_t seed,
-                       Pool& pool);
+                       Pool& pool, const std::function<void()>& poll = {});
 
 }  // namespace bl::evaluate

@@ -135,6 +135,7 @@ report::Figure residual_figure(const std::string& key, const std::vector<Measure
   f.x.title = with_unit(first.title, first.unit);
   f.y.title = density_title(first.unit);
   std::vector<const std::vector<double>*> samples;
+  samples.reserve(all.size());
   for (const Measured& m : all) samples.push_back(&of(m).value);
   const auto edges = edges_of(samples, true);
   for (const Measured& m : all) f.series.push_back(histogram_of(of(m).value, edges, m.name, report::Style::histogram));
@@ -239,6 +240,17 @@ std::vector<report::Figure> cloud_figures(const Measured& m) {
     s.y.assign(token.pt.begin(), token.pt.end());
     how_hard.series.push_back(std::move(s));
   }
+  // Room for the legend above the highest point.
+  double low = std::numeric_limits<double>::infinity(), high = -low, hardest = 0, softest = low;
+  for (const CloudToken& token : m.cloud)
+    for (std::size_t i = 0; i < token.pt.size(); ++i) {
+      low = std::min(low, static_cast<double>(token.phi[i]));
+      high = std::max(high, static_cast<double>(token.phi[i]));
+      softest = std::min(softest, static_cast<double>(token.pt[i]));
+      hardest = std::max(hardest, static_cast<double>(token.pt[i]));
+    }
+  where.y.high = high + 0.5 * std::max(high - low, 0.01);
+  if (softest > 0) how_hard.y.high = hardest * std::pow(std::max(hardest / softest, 1.1), 0.5);
   return {std::move(where), std::move(how_hard)};
 }
 
@@ -277,14 +289,15 @@ double percent(std::uint64_t part, std::uint64_t whole) { return whole == 0 ? st
 }  // namespace
 
 Evaluation tokens(const Settings& settings, stage::Context& context) {
-  if (settings.reference.empty()) fail(Exit::usage, "--reference FILE is required: the jets to tokenize");
+  if (settings.reference.empty() == context.inputs().empty()) fail(Exit::usage, "the jets to tokenize are needed once: --reference FILE, or --in");
+  const std::string path = settings.reference.empty() ? only_input(context.inputs(), "tokens").path : settings.reference;
   const std::vector<Input> inputs = named_inputs(settings.tokenizers, "--tokenizer");
   std::set<std::string> words;
   for (const Input& input : inputs)
     if (!words.insert(file_word(input.name)).second)
       fail(Exit::usage, "two tokenizers are called '{}'; give them names: --tokenizer a=FILE,b=FILE", input.name);
   Stream stream =
-      read_stream(context, settings.reference, "particles/1",
+      read_stream(context, path, "particles/1",
                   {"event_index", "event_id", "weight", "process", "process_char_offsets", "jet_eta", "jet_phi", "particle_offsets", "pt", "eta", "phi"});
   if (stream.batch.events == 0) fail(Exit::input, "{} holds no jets", stream.path);
   if (const auto most = static_cast<std::uint32_t>(settings.max_jets); most > 0 && stream.batch.events > most) {
@@ -315,9 +328,9 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
       fail(Exit::input, "{} has jets of one process only ('{}'): classifiers need two; leave --classifiers out", stream.path, classes.names[0]);
     parts = split_by_event(stream.batch.get<std::uint64_t>("event_id"), Rng(context.seed(), "parts"));
     const auto tag = [&](models::SetData data, SetKind kind) {
-      context.stop_if_asked();
       data.labels = classes.label;
-      return train_and_test(data, parts, kind, classes.names.size(), static_cast<std::size_t>(settings.seeds), context.seed(), pool);
+      return train_and_test(data, parts, kind, classes.names.size(), static_cast<std::size_t>(settings.seeds), context.seed(), pool,
+                            [&] { context.stop_if_asked(); });
     };
     for (const SetKind kind : kinds) {
       original.push_back(
@@ -335,7 +348,7 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   section.summary = fmt::format("What tokens keep of {} jets with {} constituents of {}.", amount(n), amount(static_cast<double>(constituents)), stream.path);
   const auto weight = stream.batch.get<double>("weight");
   if (std::ranges::any_of(weight, [&](double w) { return w != weight[0]; }))
-    section.notes.push_back("The jets have different weights, which are not used: each counts once.");
+    section.notes.emplace_back("The jets have different weights, which are not used: each counts once.");
 
   report::Table codes{"Codes", {"tokenizer", "kind", "codes", "used", "dead", "perplexity", "no token", "cut"}, {}, 2, {}};
   codes.note =
@@ -469,12 +482,17 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
                           [k](const Measured& m) {
                             return stats::Estimate{m.tagging[k].accuracy.mean, m.tagging[k].accuracy.deviation};
                           });
-      double low = std::numeric_limits<double>::infinity(), high = 0;
+      const double mean = original[k].accuracy.mean;
+      double low = std::numeric_limits<double>::infinity(), high = 0, worst = mean, best = mean;
       for (const Measured& m : all) {
         low = std::min(low, static_cast<double>(m.usage.codes));
         high = std::max(high, static_cast<double>(m.usage.codes));
+        worst = std::min(worst, m.tagging[k].accuracy.mean);
+        best = std::max(best, m.tagging[k].accuracy.mean);
       }
-      const double mean = original[k].accuracy.mean, deviation = std::isfinite(original[k].accuracy.deviation) ? original[k].accuracy.deviation : 0;
+      const double deviation = std::isfinite(original[k].accuracy.deviation) ? original[k].accuracy.deviation : 0;
+      f.legend = report::Corner::bottom_right;
+      f.y.low = worst - 0.8 * (best - worst) - 2 * deviation;  // room for the legend
       f.series.push_back({"true constituents",
                           report::Style::line,
                           {low / 1.2, high * 1.2},

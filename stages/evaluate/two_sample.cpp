@@ -107,11 +107,16 @@ TwoSample classifier_auc(const SetData& reference, std::span<const std::uint64_t
       }
       std::vector<stats::Class> cls;
       std::vector<double> score;
+      cls.reserve(test.size());
+      score.reserve(test.size());
       for (const std::uint32_t e : test) cls.push_back(data.labels[e] == 1 ? stats::Class::signal : stats::Class::background);
       const auto counted = [&](stats::Class c) { return std::ranges::count(cls, c); };
       if (counted(stats::Class::signal) < 2 || counted(stats::Class::background) < 2)
         fail(Exit::input, "a classifier cannot be tested on {} jets of each sample in {} folds; give more jets", result.jets, options.folds);
-      const auto classifier = train_set_classifier(data, train, stop, config, training, folds.bits(0, 2 * options.folds + fold), pool);
+      const auto poll = [&](const models::SetRound&) {
+        if (options.poll) options.poll();
+      };
+      const auto classifier = train_set_classifier(data, train, stop, config, training, folds.bits(0, 2 * options.folds + fold), pool, poll);
       const auto probability = classifier.scores(data, test, pool);
       for (std::size_t i = 0; i < test.size(); ++i) score.push_back(probability[2 * i + 1]);
       const stats::Ranking ranking(score, stats::Side::high);

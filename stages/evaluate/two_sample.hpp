@@ -5,6 +5,7 @@
 // larger network or more jets see more: the AUC is a lower limit of what can be told apart.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -33,7 +34,8 @@ models::SetTraining classifier_training(models::SetKind kind);
 struct TwoSampleOptions {
   models::SetKind kind = models::SetKind::deep_sets;
   std::size_t folds = 2, seeds = 3;
-  double validation = 0.15;  // share of a fold's training events that stop the training early
+  double validation = 0.15;    // share of a fold's training events that stop the training early
+  std::function<void()> poll;  // called now and then, may throw: for the user's signals
 };
 
 struct TwoSample {

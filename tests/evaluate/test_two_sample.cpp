@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <csignal>
 #include <numeric>
 
 #include "base/error.hpp"
@@ -100,6 +101,19 @@ TEST(TwoSamples, too_few_jets_and_odd_options_are_refused) {
   options.folds = 2;
   options.seeds = 0;
   EXPECT_THROW(classifier_auc(a, groups(3), a, groups(3, 10), options, 3, pool), Error);
+}
+
+TEST(TwoSamples, may_be_interrupted) {
+  const SetData a = normal_sets(SetKind::dense, 100, 0, 1), b = normal_sets(SetKind::dense, 100, 0, 2);
+  TwoSampleOptions options;
+  options.kind = SetKind::dense;
+  int calls = 0;
+  options.poll = [&] {
+    if (++calls == 3) throw Interrupted(SIGINT);
+  };
+  Pool pool(1);
+  EXPECT_THROW(classifier_auc(a, groups(100), b, groups(100, 1000), options, 3, pool), Interrupted);
+  EXPECT_EQ(calls, 3);
 }
 
 TEST(Sets, of_constituents_and_of_observables) {
