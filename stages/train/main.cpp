@@ -27,10 +27,10 @@ using namespace bl;
 struct Settings {
   std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", precision = "f32", optimizer = "adamw", schedule = "cosine";
   std::vector<std::string> groups, classes;
-  int positions = 0, epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32;
+  int positions = 0, epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32, lanes = 8;
   std::int64_t max_steps = 0, warmup = -1, patience = 0, checkpoint_every = 0;
   double dropout = 0.05, rate = 1e-3, beta1 = 0.9, beta2 = 0.0, momentum = 0.9, clip = 1.0, decay = 0.01, ema = 0.0, validation = 0.1;
-  bool types = false, extras = false, collect = false, nesterov = false, find_rate = false;
+  bool types = false, extras = false, collect = false, nesterov = false, find_rate = false, weights_only = false;
 };
 
 models::TrainerConfig trainer_config(const Settings& s, std::uint64_t seed, bool one_pass) {
@@ -40,6 +40,7 @@ models::TrainerConfig trainer_config(const Settings& s, std::uint64_t seed, bool
   c.max_steps = static_cast<std::uint64_t>(s.max_steps);
   c.batch = static_cast<std::uint32_t>(s.batch);
   c.shard = static_cast<std::uint32_t>(s.shard);
+  c.lanes = static_cast<std::uint32_t>(s.lanes);
   c.accumulate = static_cast<std::uint32_t>(s.accumulate);
   c.optimizer = nn::optimizer_named(s.optimizer);
   c.beta1 = s.beta1;
@@ -193,7 +194,7 @@ class Run {
     reads_.classes = s_.classes;
     facts_.categories.resize(next ? reads_.vocabulary : 0);
     const std::size_t workers = context_.threads() * ranks_.size();
-    if (workers > config.lanes) log::warn("only {} of {} threads can share a batch", config.lanes, workers);
+    if (workers > config.lanes) log::warn("only {} of {} threads can share a batch: raise --lanes", config.lanes, workers);
     cpu_set_t cores;
     if (ranks_.size() > 1 && ::sched_getaffinity(0, sizeof cores, &cores) == 0 && static_cast<std::size_t>(CPU_COUNT(&cores)) < context_.threads())
       log::warn("the launcher binds this rank to {} core(s), which its {} threads share: start with mpirun --bind-to none", CPU_COUNT(&cores),
@@ -387,7 +388,11 @@ class Run {
   // All ranks have the same state, which is made sure of; the first writes it.
   void save(const std::string& path, bool force) {
     trainer_->check_ranks();
-    if (first()) train::save(path, force, trainer_->state(), facts_);
+    if (!first()) return;
+    models::State state = trainer_->state();
+    if (s_.weights_only && path == s_.save)
+      std::erase_if(state.arrays, [](const models::NamedArray& a) { return a.name.starts_with("training/") && a.name != "training/target_counts"; });
+    train::save(path, force, state, facts_);
   }
 
   void finish() {
@@ -433,12 +438,15 @@ int main(int argc, char** argv) {
   program.option("--resume", s.resume, "Go on from this model or checkpoint, to the bits of a run without interruption").input_file();
   program.option("--checkpoint", s.checkpoint, "File for checkpoints; default: the name of --save with .part.h5 behind it").output_file().no_effect();
   program.option("--checkpoint-every", s.checkpoint_every, "Steps between checkpoints; 0: only when asked to stop").range(0, 1e12).no_effect();
+  program.option("--weights-only", s.weights_only, "Leave out of the file what only --resume needs: a quarter of the size").no_effect();
   program.option("--epochs", s.epochs, "Passes over a file; 0: ten, or the one pass that a pipe or socket allows").range(0, 1e6);
   program.option("--max-steps", s.max_steps, "Stop after so many steps; 0: no limit").range(0, 1e12);
   program.option("--collect", s.collect, "Hold the events of a pipe or socket in memory, for several epochs");
   program.option("--batch", s.batch, "Events of a step").range(1, 1e6);
   program.option("--accumulate", s.accumulate, "Batches of a step: the same result as a batch so many times as large").range(1, 1e6);
   program.option("--shard", s.shard, "Events that are worked on at once; changes the last bits of the result").range(1, 1e6);
+  program.option("--lanes", s.lanes, "Threads, of all ranks, that can share a batch; changes the last bits of the result, and each needs memory for a gradient")
+      .range(1, 256);
   program.option("--lr", s.rate, "Largest learning rate").range(0, 10);
   program.option("--find-rate", s.find_rate, "Only try learning rates: 200 steps from 1e-7 to 10, a table and a suggestion; no model is written");
   program.option("--schedule", s.schedule, "Learning rate after the warm-up; cosine and one-cycle need a known number of steps").one_of(nn::schedule_names());

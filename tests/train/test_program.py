@@ -308,6 +308,16 @@ class Train(unittest.TestCase):
             self.assertEqual(errors.count("\n"), 1, errors)
         self.assertFalse((self.folder / "n.h5").exists())
 
+    def test_a_file_of_weights_alone_is_used_but_not_resumed(self):
+        self.run_train("--in", "masked.bl", "--save", "whole.h5", "--max-steps", "8")
+        self.run_train("--in", "masked.bl", "--save", "slim.h5", "--max-steps", "8", "--weights-only")
+        self.assertLess((self.folder / "slim.h5").stat().st_size, 0.6 * (self.folder / "whole.h5").stat().st_size)
+        shown = subprocess.run([program("bl-show"), "slim.h5"], cwd=self.folder, capture_output=True, text=True, check=True).stdout
+        self.assertIn("weights/", shown)
+        self.assertNotIn("moment1", shown)
+        said = self.run_train("--in", "masked.bl", "--save", "more.h5", "--max-steps", "9", "--resume", "slim.h5", expect=3)
+        self.assertIn("training/values", said)
+
     def test_too_little_memory_is_an_error_that_says_where(self):
         if "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ:
             self.skipTest("the sanitizers end the process themselves when memory is refused")
