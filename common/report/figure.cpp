@@ -175,6 +175,11 @@ std::string axis_lines(char name, const Axis& axis, Range range) {
   return out;
 }
 
+// At a fixed place: gnuplot would push it out of the picture where the numbers of the axis are long.
+std::string y_label(const std::string& title) {
+  return fmt::format("  set label 100 '{}' at screen 0.027, graph 0.5 center rotate by 90\n", gnuplot_text(title));
+}
+
 std::string plot_command(const std::vector<std::string>& parts) {
   std::string out = "  plot ";
   for (std::size_t i = 0; i < parts.size(); ++i) out += (i == 0 ? "" : ", \\\n       ") + parts[i];
@@ -326,7 +331,7 @@ std::string script(const Figure& figure) {
   out += axis_lines('x', figure.x, x) + axis_lines('y', figure.y, y);
   out += "  set lmargin at screen 0.175\n  set rmargin at screen 0.965\n";
   const std::string x_title = fmt::format("  set xlabel '{}' offset 0,0.2\n", gnuplot_text(figure.x.title));
-  const std::string y_title = fmt::format("  set ylabel '{}' offset 0.5,0\n", gnuplot_text(figure.y.title));
+  const std::string y_title = y_label(figure.y.title);
   if (!figure.ratio) {
     out += "  set tmargin at screen 0.965\n  set bmargin at screen 0.175\n" + x_title + y_title + plot_command(parts);
   } else {
@@ -337,7 +342,7 @@ std::string script(const Figure& figure) {
     out += fmt::format("  set yrange [{:g}:{:g}]\n  set ytics {}\n  set format y '%g'\n  set mytics 2\n", r.low, r.high,
                        r.high > 1.6 ? "0,0.5,1.5" : "0.5,0.25,1.25");
     Axis axis = figure.x;
-    out += axis_lines('x', axis, x) + x_title + fmt::format("  set ylabel '{}' offset 0.5,0\n", gnuplot_text(figure.ratio_title));
+    out += axis_lines('x', axis, x) + x_title + y_label(figure.ratio_title);
     out += fmt::format("  set arrow 1 from {:g},1 to {:g},1 nohead lc rgb 'black' lw 1\n", x.low, x.high) + plot_command(ratios) + "  unset multiplot\n";
   }
   return out + "  unset output\n}\n";

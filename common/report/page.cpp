@@ -31,7 +31,7 @@ nav a { margin-right: 1.2rem; }
 .small, figcaption, nav { color: var(--soft); font-size: .875rem; }
 .headlines { display: grid; grid-template-columns: repeat(auto-fill, minmax(195px, 1fr)); gap: .75rem; margin: 1rem 0 1.5rem; }
 .headline { background: var(--card); border-radius: 8px; padding: .7rem .9rem; }
-.headline b { display: block; font-size: 1.125rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
+.headline b { display: block; font-size: 1.0625rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
 .headline span { display: block; color: var(--soft); font-size: .8125rem; line-height: 1.35; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 1.25rem 1.5rem; }
 figure { margin: 0; break-inside: avoid; }
@@ -54,7 +54,12 @@ ol { margin: .3rem 0 1rem; padding-left: 1.4rem; font-size: .875rem; }
 @media print {
   :root { color-scheme: light; --page: #fff; --text: #000; --soft: #444; --line: #bbb; --card: #f2f2f2; --link: #000; }
   body { max-width: none; padding: 0; font-size: 10pt; }
-  .figures { grid-template-columns: repeat(2, 1fr); }
+  .figures { grid-template-columns: repeat(3, 1fr); gap: .6rem .9rem; }
+  .headlines { grid-template-columns: repeat(5, 1fr); gap: .4rem; }
+  .table { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { padding: .12rem .4rem; }
+  .small, figcaption { font-size: 8pt; }
   h2, h3 { break-after: avoid; }
   table { break-inside: avoid; }
   nav { display: none; }

@@ -319,7 +319,7 @@ std::vector<double> edges_of(const Variable& v) {
   std::vector<double> sorted = v.reference.value;
   std::sort(sorted.begin(), sorted.end());
   const auto at = [&](double q) { return sorted[static_cast<std::size_t>(q * static_cast<double>(sorted.size() - 1))]; };
-  double low = at(0.002), high = at(0.998);
+  double low = at(0.002), high = at(0.99);
   const double span = high - low;
   constexpr std::size_t bins = 40;
   std::vector<double> edges;
@@ -360,8 +360,8 @@ report::Series histogram_of(const Values& v, const std::vector<double>& edges, c
 report::Figure figure_of(const Variable& v, const Measured& m, const std::string& reference, const std::string& sample) {
   report::Figure f;
   f.name = "generation_" + v.key;
-  f.caption = fmt::format("{} of {} and {} jets. W_{{1}} = {}{} between halves of the truth {}.", v.name, sample, reference, with_error(m.w1.value, m.w1.error),
-                          v.unit.empty() ? "," : " " + v.unit + ",", with_error(m.w1.floor, m.w1.floor_error));
+  f.caption = fmt::format("{}: W_{{1}} = {}{}; between halves of the truth {}.", v.name, with_error(m.w1.value, m.w1.error), v.unit.empty() ? "" : " " + v.unit,
+                          with_error(m.w1.floor, m.w1.floor_error));
   f.caption[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(f.caption[0])));
   f.x.title = v.title();
   f.y.title = v.unit.empty() ? "density" : "density [1/" + v.unit + "]";
