@@ -8,8 +8,8 @@
 #include "base/log.hpp"
 #include "models/tokenizer_fit.hpp"
 #include "stage/program.hpp"
-#include "tokenize/convert.hpp"
-#include "tokenize/file.hpp"
+#include "tokens/convert.hpp"
+#include "tokens/file.hpp"
 #include "tokenize/learn.hpp"
 #include "tokenize/report.hpp"
 
@@ -128,7 +128,7 @@ void fit(bl::stage::Context& context, const Options& o) {
       [&](const bl::Batch& batch) {
         context.stop_if_asked();
         digest.add(batch);
-        bl::tokenize::for_each_event(batch, options.btag, unknown_of(o), [&](const models::Event& event) { sample->add(event); });
+        bl::tokens::for_each_event(batch, options.btag, unknown_of(o), [&](const models::Event& event) { sample->add(event); });
         return true;
       },
       [&](const bl::stage::Reader& reader) {
@@ -154,26 +154,26 @@ void fit(bl::stage::Context& context, const Options& o) {
   t.fit.digest = digest.text();
   t.fit.history = history.dump();
   const auto report = bl::tokenize::report(t, fitted->tally, fitted->notes);
-  bl::tokenize::save(file, t);
+  bl::tokens::save(file, t);
   file.commit();
   write_report(o, report, context.force());
   fmt::print("{}", bl::tokenize::table(report));  // nothing else goes to stdout while fitting
 }
 
 void apply(bl::stage::Context& context, const Options& o) {
-  const models::Encoder encoder(bl::tokenize::load(o.with), unknown_of(o));
+  const models::Encoder encoder(bl::tokens::load(o.with), unknown_of(o));
   const models::Tokenizer& t = encoder.tokenizer();
   if (!o.report.empty()) bl::refuse_overwrite(o.report, context.force());
   models::Tally total(encoder);
   std::mutex lock;
   context.transform(
       t.input == "particles/1" ? "tokens/2" : "tokens/1",
-      [&](const bl::Batch& batch) { return bl::tokenize::encode(batch, encoder, unknown_of(o), !o.report.empty(), total, lock); },
+      [&](const bl::Batch& batch) { return bl::tokens::encode(batch, encoder, unknown_of(o), !o.report.empty(), total, lock); },
       [&](const bl::wire::Hello& hello) {
         if (hello.schema.starts_with("tokens/")) bl::fail(Exit::usage, "{} holds tokens already; add --decode to turn them back", context.in());
         if (hello.schema != t.input)
           bl::fail(Exit::input, "'{}' tokenizes {}, and {} holds {}; fit a tokenizer on such events", o.with, t.input, context.in(), hello.schema);
-        return nlohmann::json{{"tokenizer", bl::tokenize::metadata(t)}};
+        return nlohmann::json{{"tokenizer", bl::tokens::metadata(t)}};
       });
   if (total.truncated_particles > 0)
     bl::log::info("{} particles in {} events lie beyond the hardest {} and were left out", total.truncated_particles, total.truncated_events, t.max_particles);
@@ -182,12 +182,12 @@ void apply(bl::stage::Context& context, const Options& o) {
 }
 
 void decode(bl::stage::Context& context, const Options& o) {
-  const models::Encoder encoder(bl::tokenize::load(o.with));
+  const models::Encoder encoder(bl::tokens::load(o.with));
   const models::Tokenizer& t = encoder.tokenizer();
   std::uint64_t lost = 0;
   std::mutex lock;
   context.transform(
-      t.input, [&](const bl::Batch& batch) { return bl::tokenize::decode(batch, encoder, lost, lock); },
+      t.input, [&](const bl::Batch& batch) { return bl::tokens::decode(batch, encoder, lost, lock); },
       [&](const bl::wire::Hello& hello) {
         if (!hello.schema.starts_with("tokens/")) bl::fail(Exit::usage, "{} holds {}, and --decode reads tokens/1 or tokens/2", context.in(), hello.schema);
         const auto known = hello.meta.find("tokenizer");

@@ -1,4 +1,4 @@
-#include "tokenize/convert.hpp"
+#include "tokens/convert.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include "models/tokenizer_fit.hpp"
 #include "schema/schema.hpp"
 
-namespace bl::tokenize {
+namespace bl::tokens {
 namespace {
 
 using models::Encoder;
@@ -357,4 +357,4 @@ TEST(Convert, NothingInNothingOut) {
 }
 
 }  // namespace
-}  // namespace bl::tokenize
+}  // namespace bl::tokens

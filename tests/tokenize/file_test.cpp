@@ -1,4 +1,4 @@
-#include "tokenize/file.hpp"
+#include "tokens/file.hpp"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 #include "events.hpp"
 #include "models/tokenizer_fit.hpp"
 
-namespace bl::tokenize {
+namespace bl::tokens {
 namespace {
 
 using models::TokenizerKind;
@@ -172,4 +172,4 @@ TEST_F(File, DoesNotOverwriteUnasked) {
 }
 
 }  // namespace
-}  // namespace bl::tokenize
+}  // namespace bl::tokens

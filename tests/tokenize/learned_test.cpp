@@ -11,10 +11,10 @@
 #include "models/tokenizer_fit.hpp"
 #include "models/vqvae.hpp"
 #include "schema/schema.hpp"
-#include "tokenize/convert.hpp"
-#include "tokenize/file.hpp"
+#include "tokens/convert.hpp"
+#include "tokens/file.hpp"
 
-namespace bl::tokenize {
+namespace bl::tokens {
 namespace {
 
 using models::Encoder;
@@ -339,4 +339,4 @@ TEST_F(LearnedFile, ADamagedOrForgedFileIsRefused) {
 }
 
 }  // namespace
-}  // namespace bl::tokenize
+}  // namespace bl::tokens

@@ -8,7 +8,7 @@
 #include "data/batch.hpp"
 #include "models/tokenizer.hpp"
 
-namespace bl::tokenize {
+namespace bl::tokens {
 
 // Category of a reconstructed object; 0 for an electron, muon or tau of no charge.
 std::uint8_t category_of(std::uint8_t type, std::int8_t charge, float btag, double cut);
@@ -27,4 +27,4 @@ Batch encode(const Batch& batch, const models::Encoder& encoder, models::Unknown
 // Adds to `lost` the particle tokens that stand for no particle (unknown, start, stop, mask).
 Batch decode(const Batch& batch, const models::Encoder& encoder, std::uint64_t& lost, std::mutex& lock);
 
-}  // namespace bl::tokenize
+}  // namespace bl::tokens

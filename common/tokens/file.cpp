@@ -1,4 +1,4 @@
-#include "tokenize/file.hpp"
+#include "tokens/file.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "base/rng.hpp"
 #include "models/vqvae.hpp"
 
-namespace bl::tokenize {
+namespace bl::tokens {
 namespace {
 
 using models::Binning;
@@ -269,4 +269,4 @@ nlohmann::json metadata(const Tokenizer& t) {
   return meta;
 }
 
-}  // namespace bl::tokenize
+}  // namespace bl::tokens

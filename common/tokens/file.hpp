@@ -7,7 +7,7 @@
 #include "models/tokenizer.hpp"
 #include "store/h5.hpp"
 
-namespace bl::tokenize {
+namespace bl::tokens {
 
 inline constexpr int kFileVersion = 1;
 
@@ -19,4 +19,4 @@ models::Tokenizer load(const std::string& path);
 // meta["tokenizer"] of tokens/1: what a model must know of the codebook.
 nlohmann::json metadata(const models::Tokenizer& tokenizer);
 
-}  // namespace bl::tokenize
+}  // namespace bl::tokens

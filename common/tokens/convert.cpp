@@ -1,4 +1,4 @@
-#include "tokenize/convert.hpp"
+#include "tokens/convert.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "base/error.hpp"
 #include "physics/vectors.hpp"
 
-namespace bl::tokenize {
+namespace bl::tokens {
 namespace {
 
 using models::Extra;
@@ -370,4 +370,4 @@ Batch decode(const Batch& batch, const models::Encoder& encoder, std::uint64_t& 
   return out;
 }
 
-}  // namespace bl::tokenize
+}  // namespace bl::tokens
