@@ -178,6 +178,25 @@ TEST(Classifier, a_frozen_trunk_stays_and_its_head_learns_as_with_the_same_trunk
   }
 }
 
+TEST(Classifier, below_frozen_parameters_nothing_is_differentiated) {
+  ClassifierConfig config = small_config(Head::class_attention);
+  config.trunk.dropout = 0.1;
+  Classifier<float> model(config);
+  model.init(1);
+  const auto states_want_gradients = [&](const std::string& group) {
+    const nn::Optimizer<float> optimizer(model.params(), {}, nn::parse_groups(std::vector<std::string>{group}));
+    nn::Arena arena;
+    nn::Aligned<float> gradient(model.params().size());
+    nn::Tape<float> tape(arena, model.params().values().data(), gradient.data());
+    tape.freeze(optimizer.frozen().data());
+    const ClassifierInput input = packed(model, make_jets(5, 1));
+    EXPECT_TRUE(model.logits(tape, input)->wants_grad);
+    return states(tape, model.trunk(), config.trunk, input.rows)->wants_grad;
+  };
+  EXPECT_FALSE(states_want_gradients("gpt/*:freeze"));
+  EXPECT_TRUE(states_want_gradients("gpt/*:freeze=0.5"));
+}
+
 TEST(Classifier, what_thaws_is_trained_from_that_step_on_also_after_a_resume) {
   const Examples data = make_jets(24, 1);
   Pool pool(1);
