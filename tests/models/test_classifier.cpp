@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "../golden/golden.hpp"
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "base/rng.hpp"
@@ -114,6 +115,54 @@ TEST(Classifier, gradients_of_every_head) {
       const double numeric = (8 * (loss_at(h, direction) - loss_at(-h, direction)) - (loss_at(2 * h, direction) - loss_at(-2 * h, direction))) / (12 * h);
       EXPECT_NEAR(analytic, numeric, 2e-6 * std::max(1.0, std::abs(numeric))) << name_of(head) << " " << p.name;
     }
+  }
+}
+
+// Logits, loss and every gradient are those of PyTorch.
+template <class T>
+void compare_with_pytorch(Head head, double tolerance) {
+  const testing::Golden golden(BEAMLINE_SOURCE_DIR "/tests/golden/classifier.golden");
+  ClassifierConfig config = small_config(head);
+  config.trunk.vocabulary = 23;
+  config.trunk.positions = 20;
+  config.trunk.layers = 1;
+  Examples data;
+  data.offsets = golden.as<std::uint64_t>("input/offsets");
+  data.tokens = golden.as<std::int32_t>("input/tokens");
+  data.labels = golden.as<std::int32_t>("input/labels");
+  data.check(config);
+  Classifier<T> model(config);
+  const std::string at = std::string(name_of(head)) + "/";
+  for (const nn::ParamInfo& p : model.params().list()) {
+    const auto& v = golden.at(at + "weights/" + p.name);
+    ASSERT_EQ(v.size(), p.at.size()) << p.name;
+    std::ranges::copy(v, model.params().of(p.at).begin());
+  }
+  ASSERT_EQ(static_cast<std::ptrdiff_t>(model.params().list().size()),
+            std::ranges::count_if(golden.all(), [&](const auto& a) { return a.first.starts_with(at + "weights/"); }));
+  const ClassifierInput input = packed(model, data);
+  nn::Arena arena;
+  nn::Aligned<T> gradient(model.params().size());
+  nn::Tape<T> tape(arena, model.params().values().data(), gradient.data());
+  EXPECT_NEAR(model.loss(tape, input, 1.0), golden.at(at + "loss")[0], 10 * tolerance);
+  tape.backward();
+  const auto compare = [&](const std::string& name, const T* values) {
+    const auto& expected = golden.at(at + name);
+    double largest = 1e-2;
+    for (const float x : expected) largest = std::max(largest, std::abs(static_cast<double>(x)));
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      ASSERT_NEAR(static_cast<double>(values[i]), static_cast<double>(expected[i]), tolerance * largest) << at << name << " " << i;
+  };
+  for (const nn::ParamInfo& p : model.params().list()) compare("gradients/" + p.name, gradient.data() + p.at.offset);
+  arena.reset();
+  nn::Tape<T> inference(arena, model.params());
+  compare("logits", model.logits(inference, input)->value);
+}
+
+TEST(Classifier, logits_and_all_gradients_are_those_of_pytorch) {
+  for (const Head head : kAllHeads) {
+    compare_with_pytorch<float>(head, 1e-5);
+    compare_with_pytorch<double>(head, 5e-7);
   }
 }
 
