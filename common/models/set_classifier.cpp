@@ -256,7 +256,7 @@ std::vector<double> TrainedSetClassifier::scores(const SetData& data, std::span<
     for (std::size_t i = 0; i < last - first; ++i) {
       const float* row = logits->value + i * classes;
       double* out = result.data() + (first + i) * classes;
-      const double largest = static_cast<double>(*std::max_element(row, row + classes));
+      const auto largest = static_cast<double>(*std::max_element(row, row + classes));
       double sum = 0;
       for (std::size_t c = 0; c < classes; ++c) sum += out[c] = std::exp(static_cast<double>(row[c]) - largest);
       for (std::size_t c = 0; c < classes; ++c) out[c] /= sum;

@@ -96,7 +96,10 @@ std::string option_lines(const Option::Impl& o) {
 }  // namespace
 
 std::string Program::Impl::help() const {
-  std::string text = name + " - " + summary + "\n\nUsage: " + name + (positional ? " [options] [input]\n" : " [options]\n");
+  std::string text = name + " - " + summary + "\n\nUsage: " + name;
+  for (const auto& o : options)
+    if (o.first) text += " " + join(o.choices, "|");
+  text += positional ? " [options] [input]\n" : " [options]\n";
   if (!reads.empty() || !writes.empty() || takes_files) {
     text += "\nStream:\n";
     if (takes_files) text += "  reads   " + wrap(files_doc, 10) + "\n";

@@ -21,7 +21,7 @@ struct Option::Impl {
   Target target;
   nlohmann::json initial;  // the default
   Role role = Role::value;
-  bool required = false, effect = true, common = false;
+  bool required = false, effect = true, common = false, first = false;
   bool bounded = false;
   double low = 0, high = 0;
   std::vector<std::string> choices;

@@ -57,6 +57,11 @@ Option& Option::output_file() {
   impl_->effect = false;
   return *this;
 }
+Option& Option::first_word() {
+  check(!impl_->choices.empty(), "the first word is one of an option's choices");
+  impl_->first = true;
+  return *this;
+}
 Option& Option::no_effect() {
   impl_->effect = false;
   return *this;
@@ -199,8 +204,20 @@ int Program::run(int argc, char** argv, const std::function<void(Context&)>& bod
     const timespec seconds{3, 0};
     if (::nanosleep(&seconds, nullptr) == 0) std::fprintf(stderr, "%s: error: rank %zu: %s\n", p.name.c_str(), p.rank, what.c_str());
   };
+  std::vector<std::string> words(argv + 1, argv + argc);
+  for (const auto& o : p.options) {
+    if (!o.first || words.empty() || words[0].empty() || words[0][0] == '-') continue;
+    if (std::find(o.choices.begin(), o.choices.end(), words[0]) == o.choices.end()) {
+      const std::string near = nearest(words[0], o.choices);
+      complain(fmt::format("'{}' is not one of {}{}; see {} --help", words[0], fmt::join(o.choices, ", "), near.empty() ? "" : ", did you mean " + near + "?",
+                           p.name));
+      return static_cast<int>(Exit::usage);
+    }
+    words[0].insert(0, o.flag + "=");
+  }
+  std::reverse(words.begin(), words.end());  // as CLI11 takes them
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(words));
   } catch (const CLI::ExtrasError& e) {
     std::string word;
     for (int i = 1; i < argc && word.empty(); ++i) {

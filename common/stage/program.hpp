@@ -33,6 +33,7 @@ class Option {
   Option& one_of(std::vector<std::string> choices);  // anything else is a usage error that lists them
   Option& input_file();                              // an artefact that is read: hashed into the history
   Option& output_file();                             // an artefact that is written
+  Option& first_word();                              // one of its choices may be the first word: bl-evaluate generation --in …
   Option& no_effect();                               // does not change the result (a path, a verbosity): left out of the stream id
 
   struct Impl;

@@ -8,8 +8,9 @@ A stage says how it can be run in stages/NAME/contract.toml:
     input = "tokens"                  # a stream of tests/contract/data, or the path of a file: "{tmp}/events.csv"
     args = ["--mode", "one"]          # options it needs; {data}: that folder, {tmp}: a fresh folder
     prepare = [["bl-tokenize", …]]    # programs to run first, in {tmp}
-    output = "stream"                 # "stream": --out (default where it writes one); "file": an option of `makes`; "print": stdout
-    makes = ["--save", "{out}"]       # for output = "file": the options that name it
+    output = "stream"                 # "stream": --out (default where it writes one); "file", "folder": an option of `makes`; "print": stdout
+    makes = ["--save", "{out}"]       # for output = "file" or "folder": the options that name it; of a folder the tables of
+                                      # numbers, *.dat, are compared
     same = "digest"                   # how results are compared: "digest" (bl-show --digest), "bytes", or "none"
     codes = {empty = 3}               # exit codes that differ from the contract's, each with a reason in a comment
     skip = {sigterm = "why"}          # checks that have no meaning here, each with its reason
@@ -36,7 +37,8 @@ from pathlib import Path
 DATA = Path(__file__).resolve().parent / "data"
 TIMEOUT = 120
 # Streams of tests/contract/data, and what they hold.
-SCHEMAS = {"objects": "objects/1", "particles": "particles/1", "tokens": "tokens/1", "jet_tokens": "tokens/2", "masked": "masked/1", "scores": "scores/1"}
+SCHEMAS = {"objects": "objects/1", "particles": "particles/1", "tokens": "tokens/1", "jet_tokens": "tokens/2", "masked": "masked/1", "scores": "scores/1",
+           "tagger": "scores/1"}
 
 
 class Case:
@@ -127,7 +129,7 @@ class Contract(unittest.TestCase):
             words += ["--in", str(source)]
         if case.output == "stream" and out is not None:
             words += ["--out", str(out)]
-        if case.output == "file":
+        if case.output in ("file", "folder"):
             words += self.expand(case, case.makes, out)
         return words
 
@@ -150,6 +152,10 @@ class Contract(unittest.TestCase):
             return "not compared"
         if case.output == "print":
             return printed
+        if case.output == "folder":
+            tables = sorted(Path(out).rglob("*.dat"))
+            self.assertTrue(tables, f"{case.name}: no table in '{out}'")
+            return [(t.name, [line for line in t.read_text().splitlines() if not line.startswith("#")]) for t in tables]
         self.assertTrue(Path(out).is_file(), f"{case.name}: '{out}' was not written")
         if case.same == "bytes":
             return hashlib.sha256(Path(out).read_bytes()).hexdigest()
@@ -334,7 +340,7 @@ class Contract(unittest.TestCase):
             done = self.start(self.command(case, self.source(case), None), stdout=full)
             self.fails(done, 4, "standard output on a full disk")
 
-    @each_case("folder", lambda c: c.output in ("stream", "file"))
+    @each_case("folder", lambda c: c.output in ("stream", "file", "folder"))
     def test_output_in_a_missing_folder(self, case):
         out = self.top / "no-such-folder" / "out"
         self.fails(self.start(self.command(case, self.source(case), out)), 4, "missing folder", "no-such-folder")
@@ -349,6 +355,17 @@ class Contract(unittest.TestCase):
         done = self.start(self.command(case, self.source(case), out, ["--force"]))
         self.assertEqual(done.returncode, 0, done.stderr)
         self.result(case, out, done.stdout)
+
+    @each_case("exists", lambda c: c.output == "folder")
+    def test_folder_that_exists(self, case):
+        expected, _, out = self.plain_run(case)
+        again = self.start(self.command(case, self.source(case), out))
+        self.fails(again, 4, "existing output", ["--force", "out"])
+        self.assertEqual(self.result(case, out, ""), expected)
+        done = self.start(self.command(case, self.source(case), out, ["--force"]))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.result(case, out, ""), expected)
+        self.assertEqual([p.name for p in out.parent.iterdir()], ["out"])
 
     @each_case("reader_gone", lambda c: c.output == "stream")
     def test_reader_gone(self, case):
