@@ -140,6 +140,7 @@ std::map<std::size_t, stats::OverSeeds> by_size(const std::vector<Point>& points
 
 std::vector<stats::CurvePoint> curve_of(const std::map<std::size_t, stats::OverSeeds>& sizes) {
   std::vector<stats::CurvePoint> curve;
+  curve.reserve(sizes.size());
   for (const auto& [jets, v] : sizes) curve.push_back({static_cast<double>(jets), v.mean, std::isfinite(v.error) ? v.error : 0});
   return curve;
 }

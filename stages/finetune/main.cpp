@@ -388,7 +388,7 @@ int main(int argc, char** argv) {
       "PATTERN:SETTING,… for parameters whose name matches (gpt/… trunk, tagger/… head): rate=X, decay=X, warmup=N, freeze, freeze=FRACTION, thaw=STEP; "
       "repeated");
   program.option("--frozen-epochs", t.frozen_epochs, "gradual: epochs of the head alone; -1: a fifth of --epochs").range(-1, 1e6);
-  program.option("--dropout", t.dropout, "Of the trunk; -1: what it was pre-trained with, none where it is frozen").range(-1, 0.99);
+  program.option("--dropout", t.dropout, "Of the trunk; -1: 0.1, none where it is frozen").range(-1, 0.99);
   program.option("--head-dropout", t.head_dropout, "Of what the last layer reads").range(0, 0.99);
   program.option("--epochs", t.epochs, "Passes over the jets at most; 0: as many as make 30,000 jets, 8 to 50").range(0, 1e6);
   program.option("--patience", t.patience, "Stop after so many epochs without a better stopping loss; 0: never; -1: a fourth of the epochs, at least 3")

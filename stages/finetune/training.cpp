@@ -11,6 +11,8 @@
 namespace bl::finetune {
 namespace {
 
+constexpr double trunk_dropout = 0.1;  // labelled jets are few, whatever the pre-training had
+
 constexpr std::array<std::string_view, 6> kModes{"full", "frozen", "gradual", "scratch", "scratch-codebook", "jet-variables"};
 
 bool from_scratch(Mode mode) { return mode == Mode::scratch || mode == Mode::scratch_codebook; }
@@ -66,7 +68,7 @@ models::ClassifierConfig classifier_config(const Settings& s, Mode mode, const m
   c.trunk = trunk;
   c.trunk.classes = 0;
   // Noise in states that nobody can adapt to would only be noise.
-  c.trunk.dropout = s.dropout >= 0 ? s.dropout : mode == Mode::frozen ? 0 : trunk.dropout;
+  c.trunk.dropout = s.dropout >= 0 ? s.dropout : mode == Mode::frozen ? 0 : trunk_dropout;
   c.head = models::head_named(s.head);
   c.classes = static_cast<std::uint32_t>(classes);
   c.blocks = static_cast<std::uint32_t>(s.blocks);

@@ -220,7 +220,7 @@ TEST(Training, settings_that_are_not_said_follow_the_number_of_jets) {
   EXPECT_EQ(said.groups.at(1).pattern, "tagger/*");
   models::GptConfig gpt = small_model();
   gpt.classes = 3;
-  gpt.dropout = 0.1;
+  gpt.dropout = 0.3;
   EXPECT_EQ(classifier_config(s, Mode::full, gpt, 2).trunk.classes, 0u);
   EXPECT_EQ(classifier_config(s, Mode::full, gpt, 2).trunk.dropout, 0.1);
   EXPECT_EQ(classifier_config(s, Mode::frozen, gpt, 2).trunk.dropout, 0);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "../golden/golden.hpp"
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "base/rng.hpp"
@@ -117,6 +118,54 @@ TEST(Classifier, gradients_of_every_head) {
   }
 }
 
+// Logits, loss and every gradient are those of PyTorch.
+template <class T>
+void compare_with_pytorch(Head head, double tolerance) {
+  const testing::Golden golden(BEAMLINE_SOURCE_DIR "/tests/golden/classifier.golden");
+  ClassifierConfig config = small_config(head);
+  config.trunk.vocabulary = 23;
+  config.trunk.positions = 20;
+  config.trunk.layers = 1;
+  Examples data;
+  data.offsets = golden.as<std::uint64_t>("input/offsets");
+  data.tokens = golden.as<std::int32_t>("input/tokens");
+  data.labels = golden.as<std::int32_t>("input/labels");
+  data.check(config);
+  Classifier<T> model(config);
+  const std::string at = std::string(name_of(head)) + "/";
+  for (const nn::ParamInfo& p : model.params().list()) {
+    const auto& v = golden.at(at + "weights/" + p.name);
+    ASSERT_EQ(v.size(), p.at.size()) << p.name;
+    std::ranges::copy(v, model.params().of(p.at).begin());
+  }
+  ASSERT_EQ(static_cast<std::ptrdiff_t>(model.params().list().size()),
+            std::ranges::count_if(golden.all(), [&](const auto& a) { return a.first.starts_with(at + "weights/"); }));
+  const ClassifierInput input = packed(model, data);
+  nn::Arena arena;
+  nn::Aligned<T> gradient(model.params().size());
+  nn::Tape<T> tape(arena, model.params().values().data(), gradient.data());
+  EXPECT_NEAR(model.loss(tape, input, 1.0), golden.at(at + "loss")[0], 10 * tolerance);
+  tape.backward();
+  const auto compare = [&](const std::string& name, const T* values) {
+    const auto& expected = golden.at(at + name);
+    double largest = 1e-2;
+    for (const float x : expected) largest = std::max(largest, std::abs(static_cast<double>(x)));
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      ASSERT_NEAR(static_cast<double>(values[i]), static_cast<double>(expected[i]), tolerance * largest) << at << name << " " << i;
+  };
+  for (const nn::ParamInfo& p : model.params().list()) compare("gradients/" + p.name, gradient.data() + p.at.offset);
+  arena.reset();
+  nn::Tape<T> inference(arena, model.params());
+  compare("logits", model.logits(inference, input)->value);
+}
+
+TEST(Classifier, logits_and_all_gradients_are_those_of_pytorch) {
+  for (const Head head : kAllHeads) {
+    compare_with_pytorch<float>(head, 1e-5);
+    compare_with_pytorch<double>(head, 5e-7);
+  }
+}
+
 TEST(Classifier, a_new_head_gives_every_class_the_same_probability) {
   const Examples data = make_jets(20, 4);
   for (const Head head : kAllHeads) {
@@ -176,6 +225,25 @@ TEST(Classifier, a_frozen_trunk_stays_and_its_head_learns_as_with_the_same_trunk
     EXPECT_TRUE(std::ranges::equal(now, b.params().of(p.at))) << p.name;
     EXPECT_EQ(std::ranges::equal(now, std::span(before).subspan(p.at.offset, p.at.size())), p.name.starts_with("gpt/")) << p.name;
   }
+}
+
+TEST(Classifier, below_frozen_parameters_nothing_is_differentiated) {
+  ClassifierConfig config = small_config(Head::class_attention);
+  config.trunk.dropout = 0.1;
+  Classifier<float> model(config);
+  model.init(1);
+  const auto states_want_gradients = [&](const std::string& group) {
+    const nn::Optimizer<float> optimizer(model.params(), {}, nn::parse_groups(std::vector<std::string>{group}));
+    nn::Arena arena;
+    nn::Aligned<float> gradient(model.params().size());
+    nn::Tape<float> tape(arena, model.params().values().data(), gradient.data());
+    tape.freeze(optimizer.frozen().data());
+    const ClassifierInput input = packed(model, make_jets(5, 1));
+    EXPECT_TRUE(model.logits(tape, input)->wants_grad);
+    return states(tape, model.trunk(), config.trunk, input.rows)->wants_grad;
+  };
+  EXPECT_FALSE(states_want_gradients("gpt/*:freeze"));
+  EXPECT_TRUE(states_want_gradients("gpt/*:freeze=0.5"));
 }
 
 TEST(Classifier, what_thaws_is_trained_from_that_step_on_also_after_a_resume) {
