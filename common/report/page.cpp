@@ -56,6 +56,9 @@ ol { margin: .3rem 0 1rem; padding-left: 1.4rem; font-size: .875rem; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .figures { grid-template-columns: repeat(3, 1fr); gap: .6rem .9rem; }
   .headlines { grid-template-columns: repeat(5, 1fr); gap: .4rem; }
+  .headline { padding: .4rem .5rem; }
+  .headline b { font-size: 10pt; }
+  details::details-content { content-visibility: visible; }
   .table { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding: .12rem .4rem; }

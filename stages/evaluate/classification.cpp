@@ -23,8 +23,9 @@ struct Scores {
   Stream stream;
   std::vector<double> probability;  // [jets][classes]
   std::vector<std::int32_t> label;
-  std::vector<double> weight;  // empty where all are 1
-  std::size_t unlabelled = 0;  // jets of no class, left out
+  std::vector<double> weight;   // empty where all are 1
+  bool unused_weights = false;  // they differ, and all count as 1
+  std::size_t unlabelled = 0;   // jets of no class, left out
   std::size_t jets() const { return label.size(); }
 };
 // Files of one name: the same tagger trained with several seeds.
@@ -47,7 +48,7 @@ std::vector<std::string> classes_of(const Stream& stream) {
   }
 }
 
-Scores read_scores(stage::Context& context, const std::string& path, std::vector<std::string>& classes) {
+Scores read_scores(stage::Context& context, const std::string& path, bool use_weights, std::vector<std::string>& classes) {
   Scores out;
   out.stream = read_stream(context, path, "scores/1", {"score_*", "label", "weight"});
   const Batch& batch = out.stream.batch;
@@ -66,7 +67,8 @@ Scores read_scores(stage::Context& context, const std::string& path, std::vector
     if (!batch.has("score_" + c)) fail(Exit::input, "{} has no column 'score_{}', the probability of a class that its metadata name", where, c);
     score.push_back(batch.get<float>("score_" + c));
   }
-  const bool weighted = std::any_of(weight.begin(), weight.end(), [&](double w) { return w != weight[0]; });
+  const bool differ = std::any_of(weight.begin(), weight.end(), [&](double w) { return w != weight[0]; }), weighted = differ && use_weights;
+  out.unused_weights = differ && !use_weights;
   for (std::size_t i = 0; i < batch.events; ++i) {
     if (label[i] == -1) {
       ++out.unlabelled;
@@ -246,7 +248,7 @@ Evaluation classification(const Settings& settings, stage::Context& context) {
   for (const auto& input : named_inputs(context.inputs())) {
     auto it = std::find_if(taggers.begin(), taggers.end(), [&](const Tagger& t) { return t.name == input.name; });
     if (it == taggers.end()) it = taggers.insert(taggers.end(), Tagger{input.name, {}});
-    it->seeds.push_back(read_scores(context, input.path, classes));
+    it->seeds.push_back(read_scores(context, input.path, settings.weights, classes));
   }
   const std::size_t n = classes.size();
   const bool pair = n == 2, several = taggers.size() > 1;
@@ -264,6 +266,7 @@ Evaluation classification(const Settings& settings, stage::Context& context) {
       if (s.unlabelled > 0)
         section.notes.push_back(
             fmt::format("{} jets of {} are of none of the classes and left out.", amount(static_cast<double>(s.unlabelled)), s.stream.path));
+      if (s.unused_weights) section.notes.push_back(fmt::format("{} has weights that differ; they are not used (--weights).", s.stream.path));
       if (s.label != first.label)
         section.notes.push_back(fmt::format("{} holds other jets than {}: their errors are independent.", s.stream.path, first.stream.path));
     }
