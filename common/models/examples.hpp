@@ -9,6 +9,7 @@ namespace bl::models {
 
 struct EncoderConfig;
 struct GptConfig;
+struct ClassifierConfig;
 
 // Event i has the tokens [offsets[i], offsets[i + 1]).
 struct Examples {
@@ -26,6 +27,7 @@ struct Examples {
   // `first`), value and limit.
   void check(const EncoderConfig& config, std::uint64_t first = 0) const;
   void check(const GptConfig& config, std::uint64_t first = 0) const;
+  void check(const ClassifierConfig& config, std::uint64_t first = 0) const;
 };
 
 // Fills the mask of event `event` (index into the examples) for an epoch; validation always asks for epoch 0. Called from

@@ -17,6 +17,8 @@ namespace {
 
 using nn::Group;
 
+constexpr double init_deviation = 0.02;
+
 }  // namespace
 
 void GptConfig::validate() const {
@@ -99,16 +101,47 @@ void NextTokenInput::add(const GptConfig& config, std::span<const std::int32_t> 
 }
 
 template <class T>
+GptTrunk add_trunk(nn::Params<T>& params, const GptConfig& config) {
+  const std::size_t dim = config.dim;
+  GptTrunk trunk;
+  trunk.token = params.add("gpt/token", config.vocabulary, dim, Group::embedding);
+  trunk.position = params.add("gpt/position", config.positions, dim, Group::embedding);
+  if (config.classes > 0) trunk.class_of = params.add("gpt/class", config.classes, dim, Group::embedding);
+  for (std::uint32_t l = 0; l < config.layers; ++l) trunk.blocks.push_back(add_block(params, fmt::format("gpt/{}/", l), config.block()));
+  trunk.norm_weight = params.add("gpt/norm/weight", 1, dim, Group::norm);
+  trunk.norm_bias = params.add("gpt/norm/bias", 1, dim, Group::norm);
+  return trunk;
+}
+
+template <class T>
+void init_trunk(nn::Params<T>& params, const GptTrunk& trunk, const GptConfig& config, std::uint64_t seed) {
+  // GPT-2: 0.02 everywhere, less for what is added to the stream of residuals by all layers.
+  const double branch = init_deviation / std::sqrt(2.0 * config.layers);
+  for (const nn::Param& p : {trunk.token, trunk.position}) params.init_normal(p, seed, init_deviation);
+  if (config.classes > 0) params.init_normal(trunk.class_of, seed, init_deviation);
+  for (const Block& b : trunk.blocks) {
+    params.init_normal(b.qkv_weight, seed, init_deviation);
+    params.init_normal(b.up_weight, seed, init_deviation);
+    params.init_normal(b.out_weight, seed, branch);
+    params.init_normal(b.down_weight, seed, branch);
+  }
+}
+
+template <class T>
+nn::Var<T> states(nn::Tape<T>& tape, const GptTrunk& trunk, const GptConfig& config, const NextTokenInput& input) {
+  std::array<nn::Lookup<T>, 3> lookups{{{tape.param(trunk.token), input.tokens.data()}, {tape.param(trunk.position), input.positions.data()}, {}}};
+  if (config.classes > 0) lookups[2] = {tape.param(trunk.class_of), input.classes.data()};
+  nn::Var<T> x = nn::embedding<T>(tape, input.tokens.size(), std::span<const nn::Lookup<T>>(lookups.data(), config.classes > 0 ? 3 : 2));
+  x = nn::dropout(tape, x, config.dropout);
+  for (const Block& b : trunk.blocks) x = transform<T>(tape, x, b, config.block(), input.offsets);
+  return nn::layer_norm(tape, x, tape.param(trunk.norm_weight), tape.param(trunk.norm_bias));
+}
+
+template <class T>
 GptModel<T>::GptModel(const GptConfig& config) : config_(config) {
   config_.validate();
-  const std::size_t dim = config.dim;
-  parts_.token = params_.add("gpt/token", config.vocabulary, dim, Group::embedding);
-  parts_.position = params_.add("gpt/position", config.positions, dim, Group::embedding);
-  if (config.classes > 0) parts_.class_of = params_.add("gpt/class", config.classes, dim, Group::embedding);
-  for (std::uint32_t l = 0; l < config.layers; ++l) parts_.blocks.push_back(add_block(params_, fmt::format("gpt/{}/", l), config.block()));
-  parts_.norm_weight = params_.add("gpt/norm/weight", 1, dim, Group::norm);
-  parts_.norm_bias = params_.add("gpt/norm/bias", 1, dim, Group::norm);
-  parts_.head_weight = params_.add("head/weight", config.vocabulary, dim, Group::weight);
+  static_cast<GptTrunk&>(parts_) = add_trunk(params_, config);
+  parts_.head_weight = params_.add("head/weight", config.vocabulary, config.dim, Group::weight);
   parts_.head_bias = params_.add("head/bias", 1, config.vocabulary, Group::bias);
   params_.allocate();
   init_norms(params_);
@@ -116,28 +149,8 @@ GptModel<T>::GptModel(const GptConfig& config) : config_(config) {
 
 template <class T>
 void GptModel<T>::init(std::uint64_t seed) {
-  // GPT-2: 0.02 everywhere, less for what is added to the stream of residuals by all layers.
-  constexpr double deviation = 0.02;
-  const double branch = deviation / std::sqrt(2.0 * config_.layers);
-  for (const nn::Param& p : {parts_.token, parts_.position, parts_.head_weight}) params_.init_normal(p, seed, deviation);
-  if (config_.classes > 0) params_.init_normal(parts_.class_of, seed, deviation);
-  for (const Block& b : parts_.blocks) {
-    params_.init_normal(b.qkv_weight, seed, deviation);
-    params_.init_normal(b.up_weight, seed, deviation);
-    params_.init_normal(b.out_weight, seed, branch);
-    params_.init_normal(b.down_weight, seed, branch);
-  }
-}
-
-template <class T>
-nn::Var<T> GptModel<T>::hidden(nn::Tape<T>& tape, const NextTokenInput& input) const {
-  using nn::Var;
-  std::array<nn::Lookup<T>, 3> lookups{{{tape.param(parts_.token), input.tokens.data()}, {tape.param(parts_.position), input.positions.data()}, {}}};
-  if (config_.classes > 0) lookups[2] = {tape.param(parts_.class_of), input.classes.data()};
-  Var<T> x = nn::embedding<T>(tape, input.tokens.size(), std::span<const nn::Lookup<T>>(lookups.data(), config_.classes > 0 ? 3 : 2));
-  x = nn::dropout(tape, x, config_.dropout);
-  for (const Block& b : parts_.blocks) x = transform<T>(tape, x, b, config_.block(), input.offsets);
-  return nn::layer_norm(tape, x, tape.param(parts_.norm_weight), tape.param(parts_.norm_bias));
+  init_trunk(params_, parts_, config_, seed);
+  params_.init_normal(parts_.head_weight, seed, init_deviation);
 }
 
 template <class T>
@@ -153,6 +166,14 @@ double GptModel<T>::training_flops(double rows, double pairs) const {
   const double matrices = layers * (4.0 + 2.0 * config_.feed_forward) * d * d + d * config_.vocabulary;
   return 6 * rows * matrices + 14 * layers * pairs / 2 * d;  // attention: 4 forward, 10 backward (the scores are made twice)
 }
+
+#define BEAMLINE_INSTANTIATE(T)                                                               \
+  template GptTrunk add_trunk(nn::Params<T>&, const GptConfig&);                              \
+  template void init_trunk(nn::Params<T>&, const GptTrunk&, const GptConfig&, std::uint64_t); \
+  template nn::Var<T> states(nn::Tape<T>&, const GptTrunk&, const GptConfig&, const NextTokenInput&);
+BEAMLINE_INSTANTIATE(float)
+BEAMLINE_INSTANTIATE(double)
+#undef BEAMLINE_INSTANTIATE
 
 template class GptModel<float>;
 template class GptModel<double>;

@@ -49,6 +49,21 @@ struct NextTokenInput {
   void add(const GptConfig& config, std::span<const std::int32_t> sequence, std::int32_t label = 0);  // nothing is checked here
 };
 
+// The model without its last layer: what fine-tuning takes over (models/classifier.hpp).
+struct GptTrunk {
+  nn::Param token, position, class_of, norm_weight, norm_bias;
+  std::vector<Block> blocks;
+};
+// Adds the parameters by the names "gpt/token", "gpt/0/norm1/weight" and so on.
+template <class T>
+GptTrunk add_trunk(nn::Params<T>& params, const GptConfig& config);
+// After allocate(). Normal distributions, a function of seed and parameter name; norms are left to init_norms.
+template <class T>
+void init_trunk(nn::Params<T>& params, const GptTrunk& trunk, const GptConfig& config, std::uint64_t seed);
+// States after the last norm, (rows, dim).
+template <class T>
+nn::Var<T> states(nn::Tape<T>& tape, const GptTrunk& trunk, const GptConfig& config, const NextTokenInput& input);
+
 template <class T>
 class GptModel {
  public:
@@ -63,7 +78,7 @@ class GptModel {
   const nn::Params<T>& params() const { return params_; }
 
   // States after the last norm, (rows, dim).
-  nn::Var<T> hidden(nn::Tape<T>& tape, const NextTokenInput& input) const;
+  nn::Var<T> hidden(nn::Tape<T>& tape, const NextTokenInput& input) const { return states(tape, parts_, config_, input); }
   // Sum over all rows of -log p(target); scale · that is differentiated. log_probability: as in linear_cross_entropy.
   double loss(nn::Tape<T>& tape, const NextTokenInput& input, double scale, std::span<T> log_probability = {}) const;
 
@@ -72,9 +87,8 @@ class GptModel {
   double training_flops(double rows, double pairs) const;
 
   // The parameters by their part in the forward pass, for those who make the pass in another way (generation).
-  struct Parts {
-    nn::Param token, position, class_of, norm_weight, norm_bias, head_weight, head_bias;
-    std::vector<Block> blocks;
+  struct Parts : GptTrunk {
+    nn::Param head_weight, head_bias;
   };
   const Parts& parts() const { return parts_; }
 

@@ -5,13 +5,14 @@
 
 #include "base/error.hpp"
 #include "base/rng.hpp"
+#include "models/classifier.hpp"
+#include "models/fingerprint.hpp"
 #include "nn/arena.hpp"
 
 namespace bl::models {
 namespace {
 
 constexpr const char* settings_prefix = "model/";
-constexpr std::uint64_t fingerprint_events = 4;
 
 std::vector<std::int64_t> integers(const auto& values) { return {values.begin(), values.end()}; }
 
@@ -30,17 +31,6 @@ Examples fingerprint_examples(const EncoderConfig& config) {
   }
   return data;
 }
-Examples fingerprint_examples(const GptConfig& config) {
-  const Rng rng(7, "fingerprint");
-  Examples data;
-  for (std::uint64_t e = 0; e < fingerprint_events; ++e) {
-    const std::uint64_t n = std::min<std::uint64_t>(1 + 4 * e, config.positions - 1);
-    for (std::uint64_t i = 0; i < n; ++i) data.tokens.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint64_t>(config.start_id()), e, i)));
-    data.offsets.push_back(data.tokens.size());
-    if (config.classes > 0) data.labels.push_back(static_cast<std::int32_t>(rng.below(config.classes, e, 1000)));
-  }
-  return data;
-}
 
 // log p of every token and of stop, one sequence after the other.
 std::vector<float> answers_of(const GptModel<float>& model, const Examples& data) {
@@ -51,33 +41,6 @@ std::vector<float> answers_of(const GptModel<float>& model, const Examples& data
   nn::Tape<float> tape(arena, model.params());
   model.loss(tape, input, 0, answers);
   return answers;
-}
-
-void load_weights(const State& state, nn::Params<float>& params) {
-  for (const nn::ParamInfo& p : params.list()) {
-    const auto& v = state.values_of<float>("weights/" + p.name, p.at.size());
-    std::ranges::copy(v, params.of(p.at).begin());
-  }
-}
-
-// The stored events, without what only one objective has.
-Examples stored_examples(const State& state) {
-  Examples examples;
-  const auto& offsets = state.values_of<std::int64_t>("fingerprint/offsets", fingerprint_events + 1);
-  const bool good = offsets.front() == 0 && std::ranges::is_sorted(offsets) && offsets.back() <= 1000;
-  if (!good) fail(Exit::input, "the model file's fingerprint has damaged offsets");
-  examples.offsets.assign(offsets.begin(), offsets.end());
-  for (const std::int64_t x : state.values_of<std::int64_t>("fingerprint/tokens", examples.offsets.back()))
-    examples.tokens.push_back(static_cast<std::int32_t>(x));
-  return examples;
-}
-
-void compare_answers(const State& state, std::span<const float> answers) {
-  const auto& expected = state.values_of<float>("fingerprint/log_probability", answers.size());
-  for (std::size_t i = 0; i < answers.size(); ++i)
-    if (!(std::abs(answers[i] - expected[i]) <= 1e-3f * std::max(1.0f, std::abs(expected[i]))))
-      fail(Exit::input, "the model does not answer as it did when it was saved: log-probability {} instead of {} for token {} of its fingerprint", answers[i],
-           expected[i], i);
 }
 
 }  // namespace
@@ -109,8 +72,7 @@ void MaskedTokens::put_fingerprint(State& state, std::span<const float> weights,
   std::ranges::copy(weights, used.params().values().begin());
   const Examples examples = fingerprint_examples(model_.config());
   const std::vector<float> answers = Scorer(used, pool).token_log_probabilities(examples, {});
-  state.put("fingerprint/offsets", integers(examples.offsets));
-  state.put("fingerprint/tokens", integers(examples.tokens));
+  put_fingerprint_examples(state, examples);
   state.put("fingerprint/positions", integers(examples.positions));
   if (!examples.types.empty()) state.put("fingerprint/types", integers(examples.types));
   state.put("fingerprint/log_probability", answers);
@@ -136,8 +98,7 @@ void NextTokens::put_fingerprint(State& state, std::span<const float> weights, P
   GptModel<float> used(model_.config());
   std::ranges::copy(weights, used.params().values().begin());
   const Examples examples = fingerprint_examples(model_.config());
-  state.put("fingerprint/offsets", integers(examples.offsets));
-  state.put("fingerprint/tokens", integers(examples.tokens));
+  put_fingerprint_examples(state, examples);
   if (!examples.labels.empty()) state.put("fingerprint/labels", integers(examples.labels));
   state.put("fingerprint/log_probability", answers_of(used, examples));
 }
@@ -147,6 +108,7 @@ std::unique_ptr<Objective> make_objective(const Texts& settings) {
   const std::string kind = it == settings.end() ? "masked-token" : it->second;
   if (kind == "masked-token") return std::make_unique<MaskedTokens>(EncoderConfig::from_map(settings));
   if (kind == "next-token") return std::make_unique<NextTokens>(GptConfig::from_map(settings));
+  if (kind == "classification") return std::make_unique<Classification>(ClassifierConfig::from_map(settings));
   fail(Exit::input, "the model was trained for '{}', which this program does not know", kind);
 }
 

@@ -23,7 +23,7 @@ class Objective {
  public:
   virtual ~Objective() = default;
 
-  // Of model files: "masked-token", "next-token".
+  // Of model files: "masked-token", "next-token", "classification".
   virtual std::string_view kind() const = 0;
   virtual nn::Params<float>& params() = 0;
   // What makes the model anew, in files under "model/". The setting "objective" is the kind; without it masked-token.

@@ -172,11 +172,11 @@ struct Trainer::Impl {
   nn::Params<float>& params;
   nn::Optimizer<float> optimizer;
   nn::PackedWeights packed, packed_for_evaluation;
-  nn::Aligned<float> average;             // empty without EMA
-  nn::Aligned<float> best;                // weights of the best validation, empty before there is one
-  std::vector<nn::Arena> arenas;          // one a worker
-  std::vector<nn::Aligned<float>> lanes;  // those of this rank
-  std::vector<float*> lane_pointers;
+  nn::Aligned<float> average;                           // empty without EMA
+  nn::Aligned<float> best;                              // weights of the best validation, empty before there is one
+  std::vector<nn::Arena> arenas;                        // one a worker
+  std::vector<nn::Aligned<float>> lanes;                // those of this rank
+  std::vector<float*> lane_pointers, trained_pointers;  // the latter: of the part that is trained
   dist::TreeSum tree;
   std::vector<double> losses;  // one a shard
   std::vector<double> sent_losses;
@@ -267,9 +267,10 @@ struct Trainer::Impl {
       lane_pointers.push_back(lanes.back().data());
     }
     packed.update(pool, params.values().data());
+    const nn::Optimizer<float>::Range trained = optimizer.trained();
     const double scale = 1.0 / static_cast<double>(result.targets);
     const auto task = [&](std::size_t i, std::size_t worker) {
-      std::memset(lanes[i].data(), 0, params.size() * sizeof(float));
+      std::memset(lanes[i].data() + trained.first, 0, trained.size * sizeof(float));
       for (std::size_t s = own.first + i; s < shards; s += active) {
         arenas[worker].reset();
         nn::Tape<float> tape(arenas[worker], params.values().data(), lanes[i].data());
@@ -289,7 +290,9 @@ struct Trainer::Impl {
     }
     result.loss = loss * scale;
     if (ranks.size() > 1) tree.run(ranks, pool, active, std::span<float* const>(lane_pointers).first(own.size()), params.size(), lanes[0].data());
-    result.gradient_norm = nn::reduce_gradients<float>(pool, std::span<float* const>(lane_pointers).first(ranks.size() > 1 ? 1 : active), params.size());
+    trained_pointers.clear();
+    for (std::size_t i = 0; i < (ranks.size() > 1 ? 1 : active); ++i) trained_pointers.push_back(lane_pointers[i] + trained.first);
+    result.gradient_norm = nn::reduce_gradients<float>(pool, trained_pointers, trained.size);
     if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm)) {
       const std::string name = params.first_not_finite(std::span<const float>(lanes[0].data(), params.size()));
       fail(Exit::failed, "step {}: the loss is {} and the norm of the gradient {}; {}. Try a smaller learning rate (it was {:g})", number, result.loss,
@@ -337,13 +340,26 @@ struct Trainer::Impl {
     return targets > 0 ? loss / static_cast<double>(targets) : std::numeric_limits<double>::quiet_NaN();
   }
 
-  void attach(const Examples& examples, Masker mask) {
+  void hold(const Examples& examples, Masker mask) {
     if (expected_events != 0 && expected_events != examples.events())
       fail(Exit::input, "the training was started with {} events, now there are {}: resume needs the same input", expected_events, examples.events());
     if (examples.events() > std::numeric_limits<std::uint32_t>::max()) fail(Exit::input, "more than 2^32 events in memory");
     data = &examples;
     masker = std::move(mask);
     expected_events = examples.events();
+  }
+
+  void attach(const Examples& examples, std::vector<std::uint32_t> train, std::vector<std::uint32_t> validate, Masker mask) {
+    hold(examples, std::move(mask));
+    training = std::move(train);
+    validation = std::move(validate);
+    for (const auto* list : {&training, &validation})
+      for (const std::uint32_t e : *list) bl::check(e < examples.events(), "attach(): an event that is not among the examples");
+    if (training.empty()) fail(Exit::input, "no event to train on: {} events, {} of them kept for validation", examples.events(), validation.size());
+  }
+
+  void attach(const Examples& examples, Masker mask) {
+    hold(examples, std::move(mask));
     const Rng rng(config.seed, "validation");
     training.clear();
     validation.clear();
@@ -541,6 +557,9 @@ GptModel<float>& Trainer::gpt() {
 StepResult Trainer::step(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker) { return impl_->step(data, events, masker); }
 double Trainer::evaluate(const Examples& data, std::span<const std::uint32_t> events, const Masker& masker) { return impl_->evaluate(data, events, masker); }
 void Trainer::attach(const Examples& data, Masker masker) { impl_->attach(data, std::move(masker)); }
+void Trainer::attach(const Examples& data, std::vector<std::uint32_t> training, std::vector<std::uint32_t> validation, Masker masker) {
+  impl_->attach(data, std::move(training), std::move(validation), std::move(masker));
+}
 std::size_t Trainer::training_events() const { return impl_->training.size(); }
 std::size_t Trainer::validation_events() const { return impl_->validation.size(); }
 std::uint64_t Trainer::steps_per_epoch() const { return impl_->steps_per_epoch(); }

@@ -116,6 +116,8 @@ class Trainer {
   // Many epochs over data in memory. attach() fixes the split and the order; data must outlive the trainer. `first` is
   // the ordinal number of the first event.
   void attach(const Examples& data, Masker masker = {});
+  // The same with a split of the caller's: indices of events. The setting `validation` is not looked at.
+  void attach(const Examples& data, std::vector<std::uint32_t> training, std::vector<std::uint32_t> validation, Masker masker = {});
   std::size_t training_events() const;
   std::size_t validation_events() const;
   std::uint64_t steps_per_epoch() const;

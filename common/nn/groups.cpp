@@ -33,12 +33,16 @@ void set(GroupRule& rule, std::string_view setting) {
   } else if (key == "warmup") {
     rule.warmup = number<std::uint64_t>(value);
     if (!rule.warmup) fail(Exit::usage, "group '{}': warmup is '{}', allowed is a whole number of steps", rule.pattern, value);
+  } else if (key == "thaw") {
+    rule.thaw = number<std::uint64_t>(value);
+    if (!rule.thaw) fail(Exit::usage, "group '{}': thaw is '{}', allowed is a whole number of steps", rule.pattern, value);
   } else if (key == "freeze") {
     rule.freeze = setting == key || value == "full" ? 1.0 : value == "none" ? 0.0 : number<double>(value);
     if (!rule.freeze || !(*rule.freeze >= 0 && *rule.freeze <= 1))
       fail(Exit::usage, "group '{}': freeze is '{}', allowed are none, full and a fraction of the layers between 0 and 1", rule.pattern, value);
   } else {
-    fail(Exit::usage, "group '{}': the setting '{}' is not known; known are rate=X, decay=X, warmup=N, freeze and freeze=FRACTION", rule.pattern, setting);
+    fail(Exit::usage, "group '{}': the setting '{}' is not known; known are rate=X, decay=X, warmup=N, freeze, freeze=FRACTION and thaw=N", rule.pattern,
+         setting);
   }
 }
 
@@ -108,6 +112,7 @@ std::string GroupRule::text() const {
   if (decay) add(fmt::format("decay={}", *decay));
   if (warmup) add(fmt::format("warmup={}", *warmup));
   if (freeze) add(fmt::format("freeze={}", *freeze));
+  if (thaw) add(fmt::format("thaw={}", *thaw));
   return pattern + ":" + settings;
 }
 
@@ -152,6 +157,10 @@ std::vector<ParamRule> apply_groups(const std::vector<ParamInfo>& list, std::spa
       if (group.warmup) rules[i].warmup = group.warmup;
     }
     if (group.freeze) freeze(list, members, group, rules);
+    if (!group.thaw) continue;
+    if (std::ranges::none_of(members, [&](std::size_t i) { return rules[i].frozen; }))
+      fail(Exit::usage, "group '{}': thaw={} has nothing frozen to act on; write freeze,thaw={}", group.pattern, *group.thaw, *group.thaw);
+    for (const std::size_t i : members) rules[i].thaw = group.thaw;
   }
   if (!rules.empty() && std::ranges::all_of(rules, &ParamRule::frozen)) fail(Exit::usage, "the groups freeze every parameter: nothing is left to train");
   return rules;

@@ -10,6 +10,7 @@
 //   freeze       nothing of the group is trained; also freeze=full. freeze=none: all of it is
 //   freeze=F     the first F of its layers (0 < F < 1, rounded to whole layers) and whatever comes before them, such as
 //                embeddings, are not trained. A layer is what shares its name up to the first number: "encoder/0"
+//   thaw=N       what is frozen is trained from step N on, as if the training began there; a warm-up of the group counts from N
 // Several groups may match a parameter: each of its settings comes from the last one that gives it.
 #pragma once
 #include <cstdint>
@@ -27,7 +28,7 @@ struct GroupRule {
   std::string pattern;
   std::optional<double> rate, decay;
   std::optional<double> freeze;  // fraction of the layers, 0 … 1; 1: all parameters
-  std::optional<std::uint64_t> warmup;
+  std::optional<std::uint64_t> warmup, thaw;
   std::string text() const;  // parse_groups({text()}) is this rule
 };
 
@@ -40,12 +41,14 @@ struct ParamRule {
   double rate = 1;                      // factor of the learning rate
   double decay = 0;                     // weight decay
   std::optional<std::uint64_t> warmup;  // in place of the schedule's
-  bool frozen = false;
+  bool frozen = false;                  // until step `thaw` where there is one
+  std::optional<std::uint64_t> thaw;    // of frozen parameters
+  bool frozen_at(std::uint64_t step) const { return frozen && (!thaw || step < *thaw); }
 };
 
 // One for each of `list`; without groups matrices get `decay` and nothing else any. Throws Exit::usage for a group that
-// matches no parameter, for a decay where it has no matrix, for a fraction where it has no layers, and when all
-// parameters are frozen.
+// matches no parameter, for a decay where it has no matrix, for a fraction where it has no layers, when all
+// parameters are frozen, and for a thaw without a freeze.
 std::vector<ParamRule> apply_groups(const std::vector<ParamInfo>& list, std::span<const GroupRule> groups, double decay);
 
 // Does the whole name match? * and ? as above.

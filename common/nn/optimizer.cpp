@@ -55,15 +55,40 @@ double reduce_gradients(Pool& pool, std::span<T* const> lanes, std::size_t size)
 template <class T>
 Optimizer<T>::Optimizer(const Params<T>& params, const OptimizerConfig& config, std::span<const GroupRule> groups)
     : config_(config),
+      list_(params.list()),
       rules_(apply_groups(params.list(), groups, config.decay)),
       rates_(rules_.size()),
       moment1_(params.size()),
       moment2_(config.kind == OptimizerConfig::Kind::adamw ? params.size() : 0) {
+  find_frozen();
+}
+
+template <class T>
+void Optimizer<T>::set_steps(std::uint64_t steps) {
+  steps_ = steps;
+  find_frozen();
+}
+
+template <class T>
+void Optimizer<T>::find_frozen() {
   constexpr std::size_t border = 64 / sizeof(T);
-  if (std::ranges::none_of(rules_, &ParamRule::frozen)) return;
-  frozen_.resize(params.size() / border);
-  for (std::size_t i = 0; i < rules_.size(); ++i)
-    if (rules_[i].frozen) frozen_[params.list()[i].at.offset / border] = 1;
+  const auto frozen = [&](const ParamRule& rule) { return rule.frozen_at(steps_); };
+  frozen_.clear();
+  trained_ = {0, moment1_.size()};
+  if (std::ranges::none_of(rules_, frozen)) return;
+  frozen_.resize(moment1_.size() / border);
+  std::size_t first = moment1_.size(), last = 0;
+  for (std::size_t i = 0; i < rules_.size(); ++i) {
+    const Param& p = list_[i].at;
+    if (frozen(rules_[i])) {
+      frozen_[p.offset / border] = 1;
+    } else {
+      first = std::min(first, p.offset);
+      last = std::max(last, p.offset + p.size());
+    }
+  }
+  first = first / piece * piece;
+  trained_ = {first, first < last ? last - first : 0};
 }
 
 template <class T>
@@ -75,18 +100,25 @@ void Optimizer<T>::step(Pool& pool, Params<T>& params, const T* gradient, double
 template <class T>
 void Optimizer<T>::step(Pool& pool, Params<T>& params, const T* gradient, const Schedule& schedule, double scale) {
   for (std::size_t i = 0; i < rules_.size(); ++i) {
+    const ParamRule& rule = rules_[i];
     Schedule own = schedule;
-    own.warmup = rules_[i].warmup.value_or(schedule.warmup);
-    rates_[i] = own.at(steps_) * rules_[i].rate;
+    const bool thawed = rule.frozen && rule.thaw;
+    if (!thawed) own.warmup = rule.warmup.value_or(schedule.warmup);
+    rates_[i] = own.at(steps_) * rule.rate;
+    if (thawed && rule.warmup.value_or(0) > 0 && steps_ >= *rule.thaw)
+      rates_[i] *= std::min(1.0, static_cast<double>(steps_ - *rule.thaw + 1) / static_cast<double>(*rule.warmup));
   }
   update(pool, params, gradient, scale);
 }
 
 template <class T>
 void Optimizer<T>::update(Pool& pool, Params<T>& params, const T* gradient, double scale) {
-  ++steps_;
-  const auto t = static_cast<double>(steps_);
-  const double correction1 = 1 - std::pow(config_.beta1, t), correction2 = 1 - std::pow(config_.beta2, t);
+  const std::uint64_t now = steps_++;
+  const auto corrections = [&](std::uint64_t steps) {
+    const auto t = static_cast<double>(steps);
+    return std::pair(1 - std::pow(config_.beta1, t), 1 - std::pow(config_.beta2, t));
+  };
+  const auto whole = corrections(steps_);
   const std::vector<ParamInfo>& list = params.list();
   T* const values = params.values().data();
   in_pieces(pool, params.size(), [&](std::size_t, std::size_t start, std::size_t n) {
@@ -94,11 +126,13 @@ void Optimizer<T>::update(Pool& pool, Params<T>& params, const T* gradient, doub
     auto it = std::partition_point(list.begin(), list.end(), [&](const ParamInfo& p) { return p.at.offset + p.at.size() <= start; });
     for (; it != list.end() && it->at.offset < end; ++it) {
       const auto i = static_cast<std::size_t>(it - list.begin());
-      if (rules_[i].frozen) continue;
+      if (rules_[i].frozen_at(now)) continue;
       const std::size_t a = std::max(start, it->at.offset), b = std::min(end, it->at.offset + it->at.size());
       const double rate = rates_[i], decay = rules_[i].decay;
       switch (config_.kind) {
         case OptimizerConfig::Kind::adamw: {
+          // The moments of what thaws begin when it does.
+          const auto [correction1, correction2] = rules_[i].frozen && rules_[i].thaw ? corrections(steps_ - *rules_[i].thaw) : whole;
           const AdamW adam{rate, config_.beta1, config_.beta2, config_.epsilon, correction1, correction2, scale};
           kernels<T>().adamw(b - a, adam, decay, gradient + a, values + a, moment1_.data() + a, moment2_.data() + a);
           break;
@@ -112,6 +146,7 @@ void Optimizer<T>::update(Pool& pool, Params<T>& params, const T* gradient, doub
       }
     }
   });
+  if (std::ranges::any_of(rules_, [&](const ParamRule& rule) { return rule.thaw && *rule.thaw == steps_; })) find_frozen();
 }
 
 template <class T>

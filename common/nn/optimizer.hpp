@@ -50,19 +50,29 @@ class Optimizer {
   void step(Pool& pool, Params<T>& params, const T* gradient, const Schedule& schedule, double scale);
 
   const std::vector<ParamRule>& rules() const { return rules_; }  // one a parameter
-  // One byte for every 64 bytes of the block, 1 where its parameter is frozen; empty when none is. See Tape::freeze.
+  // One byte for every 64 bytes of the block, 1 where its parameter is frozen in the next step; empty when none is. See
+  // Tape::freeze.
   std::span<const std::uint8_t> frozen() const { return frozen_; }
+  // The part of the block that the next step changes: everything before and after is frozen. `first` is where one of the
+  // pieces begins that reduce_gradients adds up, so that the norm of this part has the bits of that of the whole.
+  struct Range {
+    std::size_t first = 0, size = 0;
+  };
+  Range trained() const { return trained_; }
   std::uint64_t steps() const { return steps_; }
-  void set_steps(std::uint64_t steps) { steps_ = steps; }
+  void set_steps(std::uint64_t steps);
   std::span<T> moment1() { return {moment1_.data(), moment1_.size()}; }
   std::span<T> moment2() { return {moment2_.data(), moment2_.size()}; }  // empty but for AdamW
 
  private:
   void update(Pool& pool, Params<T>& params, const T* gradient, double scale);  // by rates_
+  void find_frozen();                                                           // of the next step
 
   OptimizerConfig config_;
+  std::vector<ParamInfo> list_;
   std::vector<ParamRule> rules_;
   std::vector<std::uint8_t> frozen_;
+  Range trained_;
   std::vector<double> rates_;  // of this step, one a parameter
   std::uint64_t steps_ = 0;
   Aligned<T> moment1_, moment2_;

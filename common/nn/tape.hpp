@@ -6,12 +6,14 @@
 // Rules of gradients, which every op keeps and a test checks:
 //   * open(v) gives where d loss / d v goes, and whether something is there already (then the op adds, else it writes);
 //   * a parameter's gradient is always added to;
+//   * what does not depend on a trained parameter wants no gradient: make() is told what its result is made from;
 //   * when an op's backward has run nobody needs the gradient of its result any more: it gives the memory back
 //     (close) or hands it on to an input (pass_on).
 #pragma once
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -95,6 +97,13 @@ class Tape {
     Var<T> v = node(rows, width);
     v->value = arena_.take<T>(rows * width);
     v->wants_grad = training();
+    return v;
+  }
+  // The same for a function of `from` (null ones do not count): where none of them wants a gradient the result wants none
+  // either, so that below frozen parameters nothing is differentiated.
+  Var<T> make(std::size_t rows, std::size_t width, std::initializer_list<Var<T>> from) {
+    Var<T> v = make(rows, width);
+    v->wants_grad = std::ranges::any_of(from, [](Var<T> x) { return x != nullptr && x->wants_grad; });
     return v;
   }
 

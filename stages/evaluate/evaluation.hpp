@@ -16,6 +16,7 @@ struct Settings {
   std::string what, reference, out;
   int bins = 30, replicas = 20, draws = 50'000;         // generation
   int max_jets = 50'000;                                // generation, tokens
+  std::vector<std::string> classes;                     // tokens: what classifiers tell apart
   std::string classifiers = "auto";                     // generation, tokens
   int seeds = 3;                                        // generation, tokens: of the classifiers
   std::vector<std::string> tokenizers;                  // tokens: FILE or NAME=FILE

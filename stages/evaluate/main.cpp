@@ -53,6 +53,8 @@ int main(int argc, char** argv) {
           "Networks trained on constituents. generation: to tell generated jets from true ones (auto: deep-sets); tokens: to tell processes apart before and "
           "after, minutes (auto: none)")
       .one_of({"auto", "none", "deep-sets", "transformer", "both"});
+  program.option("--classes", s.classes,
+                 "tokens: what classifiers tell apart: NAME=PROCESS+PROCESS or PROCESS, e.g. top=Tbqq,qcd=q+g; default: every process of the stream");
   program.option("--seeds", s.seeds, "generation, tokens: trainings of every classifier").range(1, 1000);
   program.option("--efficiencies", s.efficiencies, "classification: signal efficiencies at which the background rejection is given");
   program.option("--weights", s.weights, "classification: count every jet by its weight, not once");

@@ -12,6 +12,7 @@
 #include "evaluate/input.hpp"
 #include "evaluate/token_quality.hpp"
 #include "evaluate/two_sample.hpp"
+#include "models/labels.hpp"
 #include "report/folder.hpp"
 #include "stats/correlation.hpp"
 #include "stats/histogram.hpp"
@@ -27,19 +28,19 @@ using report::number;
 using report::shown;
 using report::with_error;
 
-// The classes of a stream: names of processes, in the order of its metadata, else of the alphabet.
-struct Classes {
+// The processes of a stream, in the order of its metadata, else of the alphabet.
+struct Processes {
   std::vector<std::string> names;
-  std::vector<std::int32_t> label;  // of each jet
+  std::vector<std::int32_t> number;  // of each jet
 };
-Classes classes_of(const Stream& stream) {
+Processes processes_of(const Stream& stream) {
   std::vector<std::string> of_jet;
   std::set<std::string> there;
   for (std::uint32_t j = 0; j < stream.batch.events; ++j) {
     of_jet.push_back(stream.batch.text("process", j));
     there.insert(of_jet.back());
   }
-  Classes classes;
+  Processes processes;
   if (const auto labels = stream.hello.meta.find("labels"); labels != stream.hello.meta.end() && labels->is_object()) {
     std::map<long, std::string> by_number;
     for (const auto& [key, name] : labels->items()) {
@@ -48,11 +49,35 @@ Classes classes_of(const Stream& stream) {
       if (error == std::errc() && end == key.data() + key.size() && name.is_string()) by_number[n] = name.get<std::string>();
     }
     for (const auto& [n, name] : by_number)
-      if (there.erase(name) > 0) classes.names.push_back(name);
+      if (there.erase(name) > 0) processes.names.push_back(name);
   }
-  classes.names.insert(classes.names.end(), there.begin(), there.end());
-  for (const auto& name : of_jet) classes.label.push_back(static_cast<std::int32_t>(std::ranges::find(classes.names, name) - classes.names.begin()));
-  return classes;
+  processes.names.insert(processes.names.end(), there.begin(), there.end());
+  for (const auto& name : of_jet) processes.number.push_back(static_cast<std::int32_t>(std::ranges::find(processes.names, name) - processes.names.begin()));
+  return processes;
+}
+
+// What classifiers tell apart, and the class of each jet, -1: none.
+struct Classes {
+  std::vector<std::string> names;
+  std::vector<std::int32_t> label;
+};
+Classes classes_of(const Processes& processes, const std::vector<std::string>& asked, const std::string& where) {
+  std::vector<models::LabelClass> classes = models::parse_classes(asked);
+  if (asked.empty())
+    for (const auto& name : processes.names) classes.push_back({name, {name}});
+  Classes out;
+  out.names = models::names_of(classes);
+  std::vector<std::size_t> jets(classes.size());
+  for (const std::int32_t process : processes.number) {
+    out.label.push_back(models::class_of(classes, processes.names[static_cast<std::size_t>(process)]));
+    if (out.label.back() >= 0) ++jets[static_cast<std::size_t>(out.label.back())];
+  }
+  for (std::size_t c = 0; c < classes.size(); ++c)
+    if (jets[c] == 0)
+      fail(Exit::input, "{} has no jet of the class '{}' of --classes; its processes are {}", where, out.names[c], fmt::join(processes.names, ", "));
+  if (classes.size() < 2)
+    fail(Exit::input, "{} has jets of one class only ('{}'): classifiers need two; leave --classifiers out, or see --classes", where, out.names[0]);
+  return out;
 }
 
 // One tokenizer and all that was measured of it.
@@ -313,7 +338,7 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
   }
   const std::uint32_t n = stream.batch.events;
   Pool& pool = context.pool();
-  const Classes classes = classes_of(stream);
+  const Processes processes = processes_of(stream);
   const Batch jets = in_jet_frame(stream.batch);
   const std::vector<Observable> before = jet_values(jets, pool);
 
@@ -326,12 +351,14 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
 
   // Classifiers on constituents before and after
   const std::vector<SetKind> kinds = classifiers_named(settings.classifiers);
+  if (kinds.empty() && !settings.classes.empty()) fail(Exit::usage, "--classes is for classifiers: choose --classifiers deep-sets, transformer or both");
   std::vector<Tagging> original;
+  Classes classes;
   Parts parts;
   if (!kinds.empty()) {
-    if (classes.names.size() < 2)
-      fail(Exit::input, "{} has jets of one process only ('{}'): classifiers need two; leave --classifiers out", stream.path, classes.names[0]);
+    classes = classes_of(processes, settings.classes, stream.path);
     parts = split_by_event(stream.batch.get<std::uint64_t>("event_id"), Rng(context.seed(), "parts"));
+    for (auto* part : {&parts.training, &parts.validation, &parts.testing}) std::erase_if(*part, [&](std::uint32_t j) { return classes.label[j] < 0; });
     const auto tag = [&](models::SetData data, SetKind kind) {
       data.labels = classes.label;
       return train_and_test(data, parts, kind, classes.names.size(), static_cast<std::size_t>(settings.seeds), context.seed(), pool,
@@ -400,18 +427,18 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
       of_jets.rows.push_back(joined(joined({m.name, with_unit(r.title, r.unit)}, spread_cells(r.spread)), {amount(static_cast<double>(r.spread.missing))}));
       entry["jets"][r.name] = to_json(r.spread);
     }
-    for (std::size_t c = 0; c < classes.names.size(); ++c) {
+    for (std::size_t c = 0; c < processes.names.size(); ++c) {
       std::vector<double> mass, decoded, change;
       for (std::size_t j = 0; j < n; ++j) {
-        if (classes.label[j] != static_cast<std::int32_t>(c)) continue;
+        if (processes.number[j] != static_cast<std::int32_t>(c)) continue;
         mass.push_back(before[1].value[j]);
         decoded.push_back(m.after[1].value[j]);
         change.push_back(m.jets[1].value[j]);
       }
       const Spread a = spread(mass), b = spread(decoded), d = spread(change);
-      masses.rows.push_back({m.name, classes.names[c], amount(static_cast<double>(mass.size())), shown(a.median), shown(b.median), shown(b.median / a.median),
+      masses.rows.push_back({m.name, processes.names[c], amount(static_cast<double>(mass.size())), shown(a.median), shown(b.median), shown(b.median / a.median),
                              shown(d.mean, 3), shown(d.deviation, 3)});
-      entry["jet_mass_by_process"][classes.names[c]] = {{"true", to_json(a)}, {"decoded", to_json(b)}, {"difference", to_json(d)}};
+      entry["jet_mass_by_process"][processes.names[c]] = {{"true", to_json(a)}, {"decoded", to_json(b)}, {"difference", to_json(d)}};
     }
     entry["cloud"] = json::array();
     for (const CloudToken& token : m.cloud) {
@@ -518,10 +545,11 @@ Evaluation tokens(const Settings& settings, stage::Context& context) {
     section.origins.push_back(std::move(origin));
   }
   out.numbers = {{"reference", settings.reference}, {"jets", n},
-                 {"constituents", constituents},    {"classes", classes.names},
+                 {"constituents", constituents},    {"processes", processes.names},
                  {"tokenizers", by_tokenizer},      {"notes", section.notes},
                  {"history", stream.hello.history}, {"evaluation", context.history_entry()}};
   if (!kinds.empty()) {
+    out.numbers["classes"] = classes.names;
     out.numbers["classifiers"] = by_classifier;
     out.numbers["classifier_jets"] = {{"training", parts.training.size()}, {"validation", parts.validation.size()}, {"testing", parts.testing.size()}};
   }

@@ -148,6 +148,20 @@ class Tokens(unittest.TestCase):
         self.assertAlmostEqual(true["auc"]["std"], np.std(true["auc"]["seeds"], ddof=1))
         self.assertAlmostEqual(decoded["accuracy_loss"]["mean"], true["accuracy"]["mean"] - decoded["accuracy"]["mean"])
         self.assertGreater(true["auc"]["mean"], 0.5)
+        self.assertEqual(a["classes"], a["processes"])
+
+    def test_classes_of_classifiers(self):
+        out = self.folder / "two"
+        self.run_ok(self.evaluate, "tokens", "--reference", JETS, "--tokenizer", f"{self.folder}/grid.h5", "--classifiers", "deep-sets", "--seeds", 1,
+                    "--classes", "top=Tbqq,qcd=QCD-q+QCD-g", "--out", out)
+        numbers = json.loads((out / "report.json").read_text())["tokens"]
+        self.assertEqual(numbers["classes"], ["top", "qcd"])
+        self.assertEqual(sum(numbers["classifier_jets"].values()), 400)  # others are left out
+        self.assertGreater(numbers["classifiers"]["deep-sets"]["auc"]["mean"], 0.8)
+        with_classifiers = ["--reference", JETS, "--tokenizer", f"{self.folder}/grid.h5", "--classifiers", "deep-sets"]
+        self.assertIn("has no jet of the class 'Z'", self.refused(3, *with_classifiers, "--classes", "Z,top=Tbqq"))
+        self.assertIn("one class only ('top')", self.refused(3, *with_classifiers, "--classes", "top=Tbqq"))
+        self.assertIn("--classes is for classifiers", self.refused(2, *with_classifiers[:4], "--classes", "Tbqq,Hbb"))
 
     def test_refusals(self):
         grid = f"{self.folder}/grid.h5"
@@ -160,14 +174,14 @@ class Tokens(unittest.TestCase):
         self.run_ok(self.tokenize, "--fit", "formula", "--in", SOURCE / "samples" / "anomaly" / "background.bl", "--save", events, "--force")
         self.assertIn("needs tokenizers of jets", self.refused(3, "--reference", JETS, "--tokenizer", events))
         self.assertIn("expected 'particles/1'", self.refused(3, "--reference", SOURCE / "samples" / "anomaly" / "background.bl", "--tokenizer", grid))
-        self.assertIn("one process only ('q')", self.refused(3, "--reference", self.made(["q"] * 5), "--tokenizer", grid, "--classifiers", "deep-sets"))
+        self.assertIn("one class only ('q')", self.refused(3, "--reference", self.made(["q"] * 5), "--tokenizer", grid, "--classifiers", "deep-sets"))
 
-    def test_classes_are_in_the_order_of_their_numbers(self):
-        self.assertEqual(self.numbers["classes"], sorted(self.numbers["classes"]))  # the sample says no numbers
+    def test_processes_are_in_the_order_of_their_numbers(self):
+        self.assertEqual(self.numbers["processes"], sorted(self.numbers["processes"]))  # the sample says no numbers
         out = self.folder / "ordered"
         jets = self.made(["q", "a", "b", "x", "q"], {"labels": {"10": "q", "2": "a", "1": "b"}})
         self.run_ok(self.evaluate, "tokens", "--reference", jets, "--tokenizer", f"{self.folder}/grid.h5", "--out", out)
-        self.assertEqual(json.loads((out / "report.json").read_text())["tokens"]["classes"], ["b", "a", "q", "x"])
+        self.assertEqual(json.loads((out / "report.json").read_text())["tokens"]["processes"], ["b", "a", "q", "x"])
 
     def made(self, processes, meta=None):
         path = self.folder / "made.bl"

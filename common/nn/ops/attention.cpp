@@ -507,7 +507,7 @@ template <class T>
 Var<T> attend(Tape<T>& tape, const AttentionShape& shape, Var<T> q, Var<T> kv, Var<T> bias) {
   check(shape.dim % shape.heads == 0 && !shape.offsets.empty() && static_cast<std::size_t>(shape.offsets.back()) == q->rows, "attention: shapes do not fit");
   check(bias == nullptr || (bias->rows == shape.pairs() && bias->width == shape.heads), "attention: bias of another shape");
-  Var<T> y = tape.make(q->rows, shape.dim);
+  Var<T> y = tape.make(q->rows, shape.dim, {q, kv, bias});
   T* lse = tape.arena().template take<T>(q->rows * shape.heads);
   const std::size_t need = attention_scratch<T>(shape);
   T* work = tape.scratch(need);

@@ -78,7 +78,7 @@ template <class T>
 Var<T> dropout(Tape<T>& tape, Var<T> x, double p) {
   check(p >= 0 && p < 1, "dropout: probability out of [0, 1)");
   if (!tape.training() || p == 0) return x;
-  Var<T> y = tape.make(x->rows, x->width);
+  Var<T> y = tape.make(x->rows, x->width, {x});
   const RandomState random = tape.next_random();
   dropout_apply(x->size(), x->value, p, random, y->value, false);
   tape.record([&tape, x, p, random, y] {
@@ -98,7 +98,7 @@ Var<T> stochastic_depth(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> o
   T* const factor = tape.arena().template take<T>(sequences);
   std::fill_n(factor, sequences, T{1});
   dropout_apply(sequences, factor, p, tape.next_random(), factor, false);
-  Var<T> y = tape.make(x->rows, x->width);
+  Var<T> y = tape.make(x->rows, x->width, {x});
   const std::size_t width = x->width;
   each_row(x->rows, offsets, [&](std::size_t s, std::size_t r) {
     for (std::size_t c = r * width; c < (r + 1) * width; ++c) y->value[c] = factor[s] == 0 ? T{0} : x->value[c] * factor[s];
@@ -117,8 +117,8 @@ Var<T> stochastic_depth(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> o
 template <class T>
 Var<T> activation(Tape<T>& tape, Var<T> x, Activation act) {
   if (act == Activation::none) return x;
-  Var<T> y = tape.make(x->rows, x->width);
-  T* const slope = tape.training() ? tape.arena().template take<T>(x->size()) : nullptr;
+  Var<T> y = tape.make(x->rows, x->width, {x});
+  T* const slope = y->wants_grad ? tape.arena().template take<T>(x->size()) : nullptr;
   kernels<T>().bias_activation(1, x->size(), x->value, nullptr, act, nullptr, y->value, slope);
   tape.record([&tape, x, slope, y] {
     if (y->grad == nullptr) return;
@@ -132,12 +132,12 @@ template <class T>
 Var<T> gate(Tape<T>& tape, Var<T> x, Var<T> g, Activation act) {
   check(x->rows == g->rows && x->width == g->width, "gate: shapes do not fit");
   const std::size_t n = x->size();
-  Var<T> y = tape.make(x->rows, x->width);
+  Var<T> y = tape.make(x->rows, x->width, {x, g});
   const T* factor = g->value;
   const T* slope = nullptr;
   if (act != Activation::none) {
     T* const activated = tape.arena().template take<T>(n);
-    T* const derivative = tape.training() ? tape.arena().template take<T>(n) : nullptr;
+    T* const derivative = y->wants_grad ? tape.arena().template take<T>(n) : nullptr;
     kernels<T>().bias_activation(1, n, g->value, nullptr, act, nullptr, activated, derivative);
     factor = activated;
     slope = derivative;
@@ -160,7 +160,7 @@ template <class T>
 Var<T> layer_scale(Tape<T>& tape, Var<T> x, Var<T> gamma) {
   check(gamma->rows == 1 && gamma->width == x->width, "layer_scale: gamma is not one row of the same width");
   const std::size_t width = x->width;
-  Var<T> y = tape.make(x->rows, width);
+  Var<T> y = tape.make(x->rows, width, {x, gamma});
   for (std::size_t r = 0; r < x->rows; ++r) multiply(width, x->value + r * width, gamma->value, y->value + r * width, false);
   tape.record([&tape, x, gamma, y] {
     if (y->grad == nullptr) return;
@@ -178,7 +178,7 @@ Var<T> film(Tape<T>& tape, Var<T> x, Var<T> scale, Var<T> shift, std::span<const
   const std::size_t rows = offsets.empty() ? x->rows : offsets.size() - 1, width = x->width;
   check(offsets.empty() || static_cast<std::size_t>(offsets.back()) == x->rows, "film: offsets do not cover the rows");
   check(scale->rows == rows && shift->rows == rows && scale->width == width && shift->width == width, "film: shapes do not fit");
-  Var<T> y = tape.make(x->rows, width);
+  Var<T> y = tape.make(x->rows, width, {x, scale, shift});
   each_row(x->rows, offsets, [&](std::size_t s, std::size_t r) {
     for (std::size_t c = 0; c < width; ++c)
       y->value[r * width + c] = x->value[r * width + c] * (T{1} + scale->value[s * width + c]) + shift->value[s * width + c];
@@ -205,7 +205,7 @@ Var<T> film(Tape<T>& tape, Var<T> x, Var<T> scale, Var<T> shift, std::span<const
 template <class T>
 Var<T> add(Tape<T>& tape, Var<T> a, Var<T> b) {
   check(a->rows == b->rows && a->width == b->width, "add: shapes do not fit");
-  Var<T> y = tape.make(a->rows, a->width);
+  Var<T> y = tape.make(a->rows, a->width, {a, b});
   kernels<T>().add(a->size(), a->value, b->value, y->value);
   tape.record([&tape, a, b, y] {
     if (y->grad == nullptr) return;

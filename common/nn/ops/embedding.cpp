@@ -39,6 +39,7 @@ Var<T> embedding(Tape<T>& tape, std::size_t rows, std::span<const Lookup<T>> loo
   check(!lookups.empty(), "embedding without a table");
   for (const Lookup<T>& l : lookups) check(l.table->width == lookups[0].table->width, "embedding: tables of different width");
   Var<T> y = tape.make(rows, lookups[0].table->width);
+  y->wants_grad = std::ranges::any_of(lookups, [](const Lookup<T>& l) { return l.table->wants_grad; });
   embedding_forward(rows, lookups, y->value);
   auto* kept = tape.arena().template take<Lookup<T>>(lookups.size());
   std::copy(lookups.begin(), lookups.end(), kept);

@@ -32,7 +32,7 @@ template <class T>
 Var<T> fourier_features(Tape<T>& tape, Var<T> x, Var<T> frequencies) {
   check(x->width == frequencies->width, "fourier_features: shapes do not fit");
   const std::size_t features = frequencies->rows;
-  Var<T> y = tape.make(x->rows, 2 * features);
+  Var<T> y = tape.make(x->rows, 2 * features, {x, frequencies});
   fourier_forward(x->rows, x->width, features, x->value, frequencies->value, y->value);
   tape.record([&tape, x, frequencies, y] {
     if (y->grad == nullptr) return;

@@ -88,7 +88,7 @@ template <class T>
 Var<T> edge_features(Tape<T>& tape, Var<T> x, const Graph& graph) {
   check(graph.tokens() == x->rows, "edge_features: graph of another number of tokens");
   const std::size_t width = x->width;
-  Var<T> y = tape.make(graph.edges(), 2 * width);
+  Var<T> y = tape.make(graph.edges(), 2 * width, {x});
   T* to = y->value;
   for (std::size_t i = 0; i < x->rows; ++i)
     for (std::int32_t e = graph.offsets[i]; e < graph.offsets[i + 1]; ++e, to += 2 * width) {
@@ -125,8 +125,8 @@ Var<T> edge_linear(Tape<T>& tape, Var<T> x, const Graph& graph, Var<T> w, Var<T>
   check(graph.tokens() == x->rows, "edge_linear: graph of another number of tokens");
   check(w->width == 2 * x->width && (b == nullptr || b->size() == w->rows), "edge_linear: shapes do not fit");
   const std::size_t tokens = x->rows, in = x->width, out = w->rows, edges = graph.edges();
-  Var<T> y = tape.make(edges, out);
-  T* const slope = act != Activation::none && tape.training() ? tape.arena().template take<T>(y->size()) : nullptr;
+  Var<T> y = tape.make(edges, out, {x, w, b});
+  T* const slope = act != Activation::none && y->wants_grad ? tape.arena().template take<T>(y->size()) : nullptr;
   T* const p = tape.scratch(tokens * out);
   T* const q = tape.scratch(tokens * out);
   gemm_rows(Trans::yes, tokens, out, in, x->value, in, w->value, 2 * in, p, out, false);

@@ -138,7 +138,7 @@ double linear_cross_entropy(Tape<T>& tape, Var<T> x, Var<T> w, Var<T> b, std::sp
   const std::size_t rows = x->rows, width = x->width, classes = w->rows, chunk = std::min(rows, cross_entropy_chunk(classes));
   check(w->width == width && targets.size() == rows && (b == nullptr || b->width == classes), "linear_cross_entropy: shapes do not fit");
   check(log_probability.empty() || log_probability.size() == rows, "linear_cross_entropy: one log-probability a row");
-  const bool differentiate = tape.training();
+  const bool differentiate = tape.training() && (x->wants_grad || w->wants_grad || (b != nullptr && b->wants_grad));
   const RowLoss<T> row_loss("linear_cross_entropy", classes, options, differentiate ? static_cast<T>(scale) : T{0});
   T* dw = differentiate ? tape.open_zeroed(w) : nullptr;
   T* db = differentiate ? tape.open_zeroed(b) : nullptr;

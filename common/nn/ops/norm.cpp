@@ -29,7 +29,7 @@ void rms_norm_backward(std::size_t rows, std::size_t width, const T* x, const T*
 template <class T>
 Var<T> layer_norm(Tape<T>& tape, Var<T> x, Var<T> weight, Var<T> bias) {
   check(weight->size() == x->width && bias->size() == x->width, "layer_norm: shapes do not fit");
-  Var<T> y = tape.make(x->rows, x->width);
+  Var<T> y = tape.make(x->rows, x->width, {x, weight, bias});
   T* mean = tape.arena().template take<T>(x->rows);
   T* rstd = tape.arena().template take<T>(x->rows);
   layer_norm_forward(x->rows, x->width, x->value, weight->value, bias->value, y->value, mean, rstd);
@@ -46,7 +46,7 @@ Var<T> layer_norm(Tape<T>& tape, Var<T> x, Var<T> weight, Var<T> bias) {
 template <class T>
 Var<T> rms_norm(Tape<T>& tape, Var<T> x, Var<T> weight) {
   check(weight->size() == x->width, "rms_norm: shapes do not fit");
-  Var<T> y = tape.make(x->rows, x->width);
+  Var<T> y = tape.make(x->rows, x->width, {x, weight});
   T* rstd = tape.arena().template take<T>(x->rows);
   rms_norm_forward(x->rows, x->width, x->value, weight->value, y->value, rstd);
   tape.record([&tape, x, weight, y, rstd] {

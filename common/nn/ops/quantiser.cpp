@@ -165,7 +165,7 @@ Quantised<T> quantise(Tape<T>& tape, Var<T> z, Var<T> codebook, const NearestCod
   const std::size_t dim = z->width;
   auto* const ids = tape.arena().template take<std::int32_t>(z->rows);
   nearest.find(z->rows, z->value, ids);
-  Var<T> y = tape.make(z->rows, dim);
+  Var<T> y = tape.make(z->rows, dim, {z, codebook});
   double squared_error = 0;
   for (std::size_t r = 0; r < z->rows; ++r) {
     std::copy_n(codebook->value + static_cast<std::size_t>(ids[r]) * dim, dim, y->value + r * dim);

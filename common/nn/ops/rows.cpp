@@ -39,6 +39,11 @@ Part<T>* keep(Tape<T>& tape, std::span<const Var<T>> parts) {
 }
 
 template <class T>
+bool any_wants_grad(std::span<const Var<T>> parts) {
+  return std::ranges::any_of(parts, [](Var<T> part) { return part->wants_grad; });
+}
+
+template <class T>
 T segment_weight(Offsets offsets, std::size_t s, bool mean) {
   return mean ? T{1} / static_cast<T>(offsets[s + 1] - offsets[s]) : T{1};
 }
@@ -47,7 +52,7 @@ template <class T>
 Var<T> segment_total(Tape<T>& tape, Var<T> x, Offsets offsets, bool mean) {
   check_cover(offsets, x->rows, "segment_mean, segment_sum: offsets do not cover the rows");
   const std::size_t width = x->width;
-  Var<T> y = tape.make(segments(offsets), width);
+  Var<T> y = tape.make(segments(offsets), width, {x});
   std::fill_n(y->value, y->size(), T{0});
   for (std::size_t s = 0; s < y->rows; ++s)
     for (std::size_t r = first_row(offsets, s); r < first_row(offsets, s + 1); ++r)
@@ -68,7 +73,7 @@ Var<T> segment_total(Tape<T>& tape, Var<T> x, Offsets offsets, bool mean) {
 template <class T>
 Var<T> gather_rows(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> ids) {
   const std::size_t width = x->width;
-  Var<T> y = tape.make(ids.size(), width);
+  Var<T> y = tape.make(ids.size(), width, {x});
   for (std::size_t i = 0; i < ids.size(); ++i) std::copy_n(x->value + static_cast<std::size_t>(ids[i]) * width, width, y->value + i * width);
   tape.record([&tape, x, ids, y] {
     if (y->grad == nullptr) return;
@@ -86,7 +91,7 @@ template <class T>
 Var<T> scatter_add_rows(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> ids, std::size_t rows) {
   check(ids.size() == x->rows, "scatter_add_rows: not one id for each row");
   const std::size_t width = x->width;
-  Var<T> y = tape.make(rows, width);
+  Var<T> y = tape.make(rows, width, {x});
   std::fill_n(y->value, y->size(), T{0});
   for (std::size_t i = 0; i < ids.size(); ++i) {
     T* to = y->value + static_cast<std::size_t>(ids[i]) * width;
@@ -115,7 +120,7 @@ template <class T>
 Var<T> segment_max(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> offsets) {
   check_cover(offsets, x->rows, "segment_max: offsets do not cover the rows");
   const std::size_t width = x->width;
-  Var<T> y = tape.make(segments(offsets), width);
+  Var<T> y = tape.make(segments(offsets), width, {x});
   std::fill_n(y->value, y->size(), T{0});
   auto* const winner = tape.arena().template take<std::int32_t>(y->size());
   for (std::size_t s = 0; s < y->rows; ++s) {
@@ -152,7 +157,7 @@ Var<T> segment_softmax_sum(Tape<T>& tape, Var<T> x, Var<T> logits, std::span<con
   check(logits->rows == x->rows && logits->width > 0 && x->width % logits->width == 0,
         "segment_softmax_sum: logits are not (rows, heads), or the width is no multiple of the heads");
   const std::size_t width = x->width, heads = logits->width, dim = width / heads;
-  Var<T> y = tape.make(segments(offsets), width);
+  Var<T> y = tape.make(segments(offsets), width, {x, logits});
   std::fill_n(y->value, y->size(), T{0});
   T* const weight = tape.arena().template take<T>(logits->size());  // the softmax, kept for the backward
   for (std::size_t s = 0; s < y->rows; ++s) {
@@ -198,7 +203,7 @@ template <class T>
 Var<T> broadcast_rows(Tape<T>& tape, Var<T> x, std::span<const std::int32_t> offsets) {
   check(offsets.size() == x->rows + 1 && offsets.front() == 0, "broadcast_rows: not one segment for each row");
   const std::size_t width = x->width;
-  Var<T> y = tape.make(static_cast<std::size_t>(offsets.back()), width);
+  Var<T> y = tape.make(static_cast<std::size_t>(offsets.back()), width, {x});
   for (std::size_t s = 0; s < x->rows; ++s)
     for (std::size_t r = first_row(offsets, s); r < first_row(offsets, s + 1); ++r) std::copy_n(x->value + s * width, width, y->value + r * width);
   tape.record([&tape, x, offsets, y] {
@@ -221,6 +226,7 @@ Var<T> concat_columns(Tape<T>& tape, std::span<const Var<T>> parts) {
     width += part->width;
   }
   Var<T> y = tape.make(parts[0]->rows, width);
+  y->wants_grad = any_wants_grad(parts);
   std::size_t first = 0;
   for (const Var<T> part : parts) {
     for (std::size_t r = 0; r < y->rows; ++r) std::copy_n(part->value + r * part->width, part->width, y->value + r * width + first);
@@ -246,6 +252,7 @@ Var<T> concat_rows(Tape<T>& tape, std::span<const Var<T>> parts) {
     rows += part->rows;
   }
   Var<T> y = tape.make(rows, parts[0]->width);
+  y->wants_grad = any_wants_grad(parts);
   std::size_t first = 0;
   for (const Var<T> part : parts) {
     std::copy_n(part->value, part->size(), y->value + first);
@@ -264,7 +271,7 @@ Var<T> concat_rows(Tape<T>& tape, std::span<const Var<T>> parts) {
 template <class T>
 Var<T> slice_columns(Tape<T>& tape, Var<T> x, std::size_t first, std::size_t width) {
   check(first <= x->width && width <= x->width - first, "slice_columns: more columns than there are");
-  Var<T> y = tape.make(x->rows, width);
+  Var<T> y = tape.make(x->rows, width, {x});
   for (std::size_t r = 0; r < x->rows; ++r) std::copy_n(x->value + r * x->width + first, width, y->value + r * width);
   tape.record([&tape, x, first, y] {
     if (y->grad == nullptr) return;
