@@ -79,7 +79,7 @@ Scores read_scores(stage::Context& context, const std::string& path, bool use_we
     out.label.push_back(label[i]);
     if (weighted) out.weight.push_back(weight[i]);
     for (std::size_t c = 0; c < classes.size(); ++c) {
-      const double p = static_cast<double>(score[c][i]);
+      const auto p = static_cast<double>(score[c][i]);
       if (p < 0 || p > 1) fail(Exit::input, "{}: jet {} has score_{} = {}, which is no probability", where, i, classes[c], p);
       out.probability.push_back(p);
     }
@@ -100,6 +100,7 @@ struct Number {
 Number over(const std::vector<Number>& seeds) {
   if (seeds.size() == 1) return seeds[0];
   std::vector<double> values;
+  values.reserve(seeds.size());
   for (const auto& n : seeds) values.push_back(n.value);
   const auto mean = stats::over_seeds(values);
   // Infinite where one seed is: what is known is the smallest limit.
@@ -144,7 +145,7 @@ Roc roc_of(const Scores& s, std::size_t classes, std::size_t signal) {
   const stats::Ranking ranking(score, stats::Side::high);
   const auto curve = stats::roc_curve(ranking, {cls, s.weight, {}});
   if (!curve) return out;
-  const double background = static_cast<double>(curve->background_events_all);
+  const auto background = static_cast<double>(curve->background_events_all);
   std::size_t k = 0;
   for (int step = 2; step <= 200; ++step) {
     const double wanted = step / 200.0;
@@ -298,6 +299,7 @@ Evaluation classification(const Settings& settings, stage::Context& context) {
   for (const auto& tagger : taggers) {
     context.stop_if_asked();
     std::vector<stats::Classification> results;
+    results.reserve(tagger.seeds.size());
     for (const auto& s : tagger.seeds) results.push_back(stats::classification({s.probability, s.label, s.weight, n}, options, context.rng(), context.pool()));
     const auto number = [&](const auto& get) {
       std::vector<Number> of_seeds;
