@@ -11,6 +11,7 @@
 #include "finetune/jets.hpp"
 #include "finetune/pretrained.hpp"
 #include "finetune/training.hpp"
+#include "tokens/code_vectors.hpp"
 
 namespace bl::finetune {
 
@@ -62,7 +63,7 @@ class Curve {
 
 struct CurveData {
   const Pretrained* pretrained = nullptr;
-  const CodeVectors* vectors = nullptr;
+  const tokens::CodeVectors* vectors = nullptr;
   const Jets *labelled = nullptr, *test = nullptr;
   std::span<const models::LabelClass> classes;
 };

@@ -18,6 +18,7 @@
 #include "finetune/training.hpp"
 #include "models/codebook.hpp"
 #include "stage/program.hpp"
+#include "tokens/code_vectors.hpp"
 
 namespace {
 
@@ -140,8 +141,8 @@ class Run {
     if (split.training.empty())
       fail(Exit::input, "{}: no jet is left to train on: {} jets, {} of them stop the training", jets.where(), jets.size(), split.stopping.size());
     const models::TrainerConfig config = finetune::trainer_config(o_.training, mode, split.training.size(), context_.seed());
-    finetune::CodeVectors vectors;
-    if (mode == finetune::Mode::scratch_codebook) vectors = finetune::code_vectors(o_.tokenizer, pretrained_.codebook);
+    tokens::CodeVectors vectors;
+    if (mode == finetune::Mode::scratch_codebook) vectors = tokens::code_vectors(o_.tokenizer, pretrained_.codebook);
 
     finetune::Start start;
     facts_.tokenizer = pretrained_.tokenizer;
@@ -281,8 +282,8 @@ class Run {
     const bool codebook = has(finetune::Mode::scratch_codebook), variables = has(finetune::Mode::jet_variables);
     if (codebook && o_.tokenizer.empty())
       fail(Exit::usage, "the mode scratch-codebook needs --tokenizer FILE, the codebook of the tokens: give it, or leave the mode out of --modes");
-    finetune::CodeVectors vectors;
-    if (codebook) vectors = finetune::code_vectors(o_.tokenizer, pretrained_.codebook);
+    tokens::CodeVectors vectors;
+    if (codebook) vectors = tokens::code_vectors(o_.tokenizer, pretrained_.codebook);
 
     const auto reader = context_.open_reader();
     const finetune::Jets labelled = read(*reader, asked, variables);

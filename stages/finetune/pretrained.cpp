@@ -47,36 +47,6 @@ Pretrained load_pretrained_file(const std::string& path) {
   return p;
 }
 
-CodeVectors code_vectors(const std::string& tokenizer_path, const std::string& codebook) {
-  const models::Tokenizer tokenizer = tokens::load(tokenizer_path);
-  const std::string theirs = models::codebook_of(tokens::metadata(tokenizer));
-  if (theirs != codebook)
-    fail(Exit::input, "'{}' is the codebook {}, and the model was trained on tokens of codebook {}: give the tokenizer that it was trained with",
-         tokenizer_path, theirs, codebook);
-  CodeVectors v;
-  if (tokenizer.network != nullptr) {
-    const auto& codes = tokenizer.network->codebook();
-    const auto values = tokenizer.network->params().of(codes);
-    v.width = codes.width;
-    v.values.assign(values.begin(), values.end());
-    return v;
-  }
-  const std::size_t codes = tokenizer.particle_tokens(), categories = tokenizer.categories.size();
-  const bool centres = tokenizer.kind == models::TokenizerKind::kmeans;
-  const std::size_t features = centres ? tokenizer.features() : 3;
-  v.width = features + (categories > 1 ? categories : 0);
-  const models::Encoder encoder(tokenizer);
-  for (std::size_t c = 0; c < codes; ++c) {
-    const models::Decoded& d = encoder.decode(static_cast<std::int32_t>(c) + 1);
-    if (centres)
-      v.values.insert(v.values.end(), tokenizer.centres.begin() + static_cast<std::ptrdiff_t>(c * features),
-                      tokenizer.centres.begin() + static_cast<std::ptrdiff_t>((c + 1) * features));
-    else v.values.insert(v.values.end(), {std::log(std::max(d.pt, 1e-3f)), d.eta, d.phi});
-    for (std::size_t k = 0; categories > 1 && k < categories; ++k) v.values.push_back(tokenizer.categories[k] == d.category ? 1.0f : 0.0f);
-  }
-  return v;
-}
-
 void save_tagger(const std::string& path, bool force, const models::State& state, const TaggerFacts& facts) {
   store::Output file(path, force);
   models::write_state(file, tagger_kind, state);

@@ -1,4 +1,4 @@
-// Files of bl-finetune: the pre-trained model, the vectors of a codebook, the tagger.
+// Files of bl-finetune: the pre-trained model and the tagger.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <span>
@@ -21,14 +21,6 @@ struct Pretrained {
 };
 // Throws Exit::input, with the file's name: no next-token model, damaged, without codebook or start token.
 Pretrained load_pretrained_file(const std::string& path);
-
-struct CodeVectors {
-  std::vector<float> values;  // (codes, width): of the tokens 1 … codes
-  std::size_t width = 0;
-};
-// A learned tokenizer's codes, k-means' standardised centres, else log pT, eta and phi of what a token stands for; with
-// several categories a column for each behind. Throws Exit::input, naming both codebooks, unless the file's is `codebook`.
-CodeVectors code_vectors(const std::string& tokenizer_path, const std::string& codebook);
 
 struct TaggerFacts {
   nlohmann::json tokenizer;

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/error.hpp"
+#include "tokens/code_vectors.hpp"
 
 namespace bl::finetune {
 namespace {
@@ -74,8 +75,8 @@ models::ClassifierConfig classifier_config(const Settings& s, Mode mode, const m
   return c;
 }
 
-Start start(const Settings& s, Mode mode, const Pretrained& pretrained, const CodeVectors& vectors, std::size_t classes, const models::TrainerConfig& config,
-            Pool& pool) {
+Start start(const Settings& s, Mode mode, const Pretrained& pretrained, const tokens::CodeVectors& vectors, std::size_t classes,
+            const models::TrainerConfig& config, Pool& pool) {
   Start result;
   auto objective = std::make_unique<models::Classification>(classifier_config(s, mode, pretrained.config, classes));
   models::Classifier<float>& model = objective->model();

@@ -12,6 +12,7 @@
 #include "finetune/pretrained.hpp"
 #include "models/classifier.hpp"
 #include "models/trainer.hpp"
+#include "tokens/code_vectors.hpp"
 
 namespace bl::finetune {
 
@@ -45,8 +46,8 @@ struct Start {
   models::LoadReport loaded;
 };
 // A trainer at its first step. vectors: of scratch_codebook.
-Start start(const Settings& s, Mode mode, const Pretrained& pretrained, const CodeVectors& vectors, std::size_t classes, const models::TrainerConfig& config,
-            Pool& pool);
+Start start(const Settings& s, Mode mode, const Pretrained& pretrained, const tokens::CodeVectors& vectors, std::size_t classes,
+            const models::TrainerConfig& config, Pool& pool);
 
 // Of metrics and files: {"arrays": …, "parameters": …, "names": […]} for each of loaded, skipped and new.
 nlohmann::json to_json(const models::LoadReport& report);

@@ -16,7 +16,9 @@
 #include "base/log.hpp"
 #include "base/signals.hpp"
 #include "dist/launch.hpp"
+#include "models/classifier.hpp"
 #include "stage/program.hpp"
+#include "tokens/code_vectors.hpp"
 #include "train/input.hpp"
 #include "train/train.hpp"
 
@@ -25,7 +27,8 @@ namespace {
 using namespace bl;
 
 struct Settings {
-  std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", precision = "f32", optimizer = "adamw", schedule = "cosine";
+  std::string objective = "masked-token", save, resume, checkpoint, masks = "redraw", precision = "f32", embedding = "random", tokenizer, optimizer = "adamw",
+              schedule = "cosine";
   std::vector<std::string> groups, classes;
   int positions = 0, epochs = 0, dim = 64, layers = 3, heads = 4, feed_forward = 4, batch = 256, accumulate = 1, shard = 32, lanes = 8;
   std::int64_t max_steps = 0, warmup = -1, patience = 0, checkpoint_every = 0;
@@ -101,6 +104,9 @@ void check_options(const Settings& s) {
   only(s.masks != d.masks, "--masks", "masked-token");
   only(s.positions != d.positions, "--positions", "next-token");
   only(!s.classes.empty(), "--classes", "next-token");
+  only(s.embedding != d.embedding, "--embedding", "next-token");
+  if ((s.embedding == "codebook") == s.tokenizer.empty())
+    fail(Exit::usage, "--embedding codebook and --tokenizer FILE, the codebook of the tokens, belong together");
   for (std::size_t i = 0; i < s.classes.size(); ++i)
     if (std::find(s.classes.begin(), s.classes.begin() + static_cast<std::ptrdiff_t>(i), s.classes[i]) != s.classes.begin() + static_cast<std::ptrdiff_t>(i))
       fail(Exit::usage, "--classes names '{}' twice", s.classes[i]);
@@ -183,6 +189,10 @@ class Run {
       doing_ = fmt::format("while making a model of dim {} with {} layers and {} ids", s_.dim, s_.layers, next ? start_id + 2 : facts_.tokens.vocabulary);
       if (next) trainer_.emplace(gpt_config(s_, facts_.tokens), config, pool(), ranks_);
       else trainer_.emplace(encoder_config(s_, facts_.tokens), config, pool(), ranks_);
+      if (s_.embedding == "codebook") {
+        const tokens::CodeVectors codes = tokens::code_vectors(s_.tokenizer, facts_.tokens.hash);
+        models::embed_codebook(trainer_->params(), trainer_->gpt().parts(), codes.values, codes.width, config.seed);
+      }
     } else {
       resume(reader, config);
     }
@@ -473,6 +483,9 @@ int main(int argc, char** argv) {
   program.option("--positions", s.positions, "next-token: rows of the longest sequence, start among them; 0: as many as the tokenizer writes, and one")
       .range(0, 65536);
   program.option("--classes", s.classes, "next-token: processes whose events the model tells apart, e.g. QCD,Tbqq; bl-generate --class then asks for one");
+  program.option("--embedding", s.embedding, "next-token: what the embedding of tokens begins with, random numbers or the codebook's vectors")
+      .one_of({"random", "codebook"});
+  program.option("--tokenizer", s.tokenizer, "Tokenizer of the tokens, for an embedding from its codebook").input_file();
   program.option("--types", s.types, "masked-token: embed the category of each visible token too");
   program.option("--masks", s.masks, "masked-token, redraw: new masks every epoch, by the mode of the stream; keep: those of the stream in every epoch")
       .one_of({"redraw", "keep"});
