@@ -15,8 +15,6 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 
-extern char** environ;
-
 namespace bl::report {
 namespace {
 
@@ -167,9 +165,12 @@ std::string axis_lines(char name, const Axis& axis, Range range) {
   if (axis.scale == Scale::log && range.high / range.low < 50) {
     // Powers of ten alone would leave one label or none.
     std::string tics;
-    for (double power = std::pow(10, std::floor(std::log10(range.low))); power < range.high; power *= 10)
-      for (const double digit : {1.0, 2.0, 5.0})
-        if (digit * power >= range.low && digit * power <= range.high) tics += fmt::format("{}{:g}", tics.empty() ? "" : ",", digit * power);
+    const int first = static_cast<int>(std::floor(std::log10(range.low))), last = static_cast<int>(std::floor(std::log10(range.high)));
+    for (int power = first; power <= last; ++power)
+      for (const double digit : {1.0, 2.0, 5.0}) {
+        const double place = digit * std::pow(10.0, power);
+        if (place >= range.low && place <= range.high) tics += fmt::format("{}{:g}", tics.empty() ? "" : ",", place);
+      }
     out += fmt::format("  set {}tics ({})\n", name, tics);
   }
   return out;

@@ -18,7 +18,7 @@ nlohmann::json number(double value);
 void require_writable(const std::string& folder, const std::string& id, bool force);
 
 // Everything is made in FOLDER.part and renamed when it is complete, the page last; after an error nothing is left but what
-// was there. `json` is the object of this evaluation. Returns warnings, as write_figure(). Throws Exit::write.
-std::vector<std::string> write_report(const std::string& folder, const Section& section, const nlohmann::json& json, bool force);
+// was there. `numbers` is the JSON object of this evaluation. Returns warnings, as write_figure(). Throws Exit::write.
+std::vector<std::string> write_report(const std::string& folder, const Section& section, const nlohmann::json& numbers, bool force);
 
 }  // namespace bl::report

@@ -56,6 +56,9 @@ ol { margin: .3rem 0 1rem; padding-left: 1.4rem; font-size: .875rem; }
   body { max-width: none; padding: 0; font-size: 10pt; }
   .figures { grid-template-columns: repeat(3, 1fr); gap: .6rem .9rem; }
   .headlines { grid-template-columns: repeat(5, 1fr); gap: .4rem; }
+  .headline { padding: .4rem .5rem; }
+  .headline b { font-size: 10pt; }
+  details::details-content { content-visibility: visible; }
   .table { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding: .12rem .4rem; }
@@ -110,14 +113,14 @@ std::string picture(const Figure& figure, const std::string& folder) {
   std::error_code ignored;
   if (!std::filesystem::exists(path.string() + ".svg", ignored))
     return fmt::format("<div class=\"absent\">No picture: gnuplot did not draw it. The numbers are in figures/{}.dat.</div>", figure.name);
-  const std::string svg = inlined(read_file(path.string() + ".svg"), figure);
+  std::string svg = inlined(read_file(path.string() + ".svg"), figure);
   if (!svg.empty() && svg.size() <= kLargestSvg) return svg;
   return fmt::format("<img alt=\"{}\" src=\"data:image/png;base64,{}\">", html_text(figure.caption), base64(read_file(path.string() + ".png")));
 }
 
 std::string word(const nlohmann::json& value) {
   if (value.is_string()) {
-    const std::string& text = value.get_ref<const std::string&>();
+    const auto& text = value.get_ref<const std::string&>();
     const bool plain = !text.empty() && text.find_first_of(" \t\n'\"$&;|<>()*?") == std::string::npos;
     return plain ? text : "'" + text + "'";
   }
@@ -135,7 +138,8 @@ std::string step_html(const nlohmann::json& step) {
   std::string command = step.value("stage", std::string("?"));
   const auto options = step.value("options", nlohmann::json::object());
   for (const auto& [key, value] : options.items()) {
-    const bool none = value.is_null() || value == false || value == "" || (value.is_array() && value.empty());
+    const bool none =
+        value.is_null() || value == false || (value.is_string() && value.get_ref<const std::string&>().empty()) || (value.is_array() && value.empty());
     if (!none) command += value == true ? " --" + key : " --" + key + " " + word(value);
   }
   if (const auto seed = step.find("seed"); seed != step.end()) command += " --seed " + seed->dump();

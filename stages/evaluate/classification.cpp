@@ -23,8 +23,9 @@ struct Scores {
   Stream stream;
   std::vector<double> probability;  // [jets][classes]
   std::vector<std::int32_t> label;
-  std::vector<double> weight;  // empty where all are 1
-  std::size_t unlabelled = 0;  // jets of no class, left out
+  std::vector<double> weight;   // empty where all are 1
+  bool unused_weights = false;  // they differ, and all count as 1
+  std::size_t unlabelled = 0;   // jets of no class, left out
   std::size_t jets() const { return label.size(); }
 };
 // Files of one name: the same tagger trained with several seeds.
@@ -47,7 +48,7 @@ std::vector<std::string> classes_of(const Stream& stream) {
   }
 }
 
-Scores read_scores(stage::Context& context, const std::string& path, std::vector<std::string>& classes) {
+Scores read_scores(stage::Context& context, const std::string& path, bool use_weights, std::vector<std::string>& classes) {
   Scores out;
   out.stream = read_stream(context, path, "scores/1", {"score_*", "label", "weight"});
   const Batch& batch = out.stream.batch;
@@ -66,7 +67,8 @@ Scores read_scores(stage::Context& context, const std::string& path, std::vector
     if (!batch.has("score_" + c)) fail(Exit::input, "{} has no column 'score_{}', the probability of a class that its metadata name", where, c);
     score.push_back(batch.get<float>("score_" + c));
   }
-  const bool weighted = std::any_of(weight.begin(), weight.end(), [&](double w) { return w != weight[0]; });
+  const bool differ = std::any_of(weight.begin(), weight.end(), [&](double w) { return w != weight[0]; }), weighted = differ && use_weights;
+  out.unused_weights = differ && !use_weights;
   for (std::size_t i = 0; i < batch.events; ++i) {
     if (label[i] == -1) {
       ++out.unlabelled;
@@ -77,7 +79,7 @@ Scores read_scores(stage::Context& context, const std::string& path, std::vector
     out.label.push_back(label[i]);
     if (weighted) out.weight.push_back(weight[i]);
     for (std::size_t c = 0; c < classes.size(); ++c) {
-      const double p = static_cast<double>(score[c][i]);
+      const auto p = static_cast<double>(score[c][i]);
       if (p < 0 || p > 1) fail(Exit::input, "{}: jet {} has score_{} = {}, which is no probability", where, i, classes[c], p);
       out.probability.push_back(p);
     }
@@ -98,6 +100,7 @@ struct Number {
 Number over(const std::vector<Number>& seeds) {
   if (seeds.size() == 1) return seeds[0];
   std::vector<double> values;
+  values.reserve(seeds.size());
   for (const auto& n : seeds) values.push_back(n.value);
   const auto mean = stats::over_seeds(values);
   // Infinite where one seed is: what is known is the smallest limit.
@@ -142,7 +145,7 @@ Roc roc_of(const Scores& s, std::size_t classes, std::size_t signal) {
   const stats::Ranking ranking(score, stats::Side::high);
   const auto curve = stats::roc_curve(ranking, {cls, s.weight, {}});
   if (!curve) return out;
-  const double background = static_cast<double>(curve->background_events_all);
+  const auto background = static_cast<double>(curve->background_events_all);
   std::size_t k = 0;
   for (int step = 2; step <= 200; ++step) {
     const double wanted = step / 200.0;
@@ -246,7 +249,7 @@ Evaluation classification(const Settings& settings, stage::Context& context) {
   for (const auto& input : named_inputs(context.inputs())) {
     auto it = std::find_if(taggers.begin(), taggers.end(), [&](const Tagger& t) { return t.name == input.name; });
     if (it == taggers.end()) it = taggers.insert(taggers.end(), Tagger{input.name, {}});
-    it->seeds.push_back(read_scores(context, input.path, classes));
+    it->seeds.push_back(read_scores(context, input.path, settings.weights, classes));
   }
   const std::size_t n = classes.size();
   const bool pair = n == 2, several = taggers.size() > 1;
@@ -264,6 +267,7 @@ Evaluation classification(const Settings& settings, stage::Context& context) {
       if (s.unlabelled > 0)
         section.notes.push_back(
             fmt::format("{} jets of {} are of none of the classes and left out.", amount(static_cast<double>(s.unlabelled)), s.stream.path));
+      if (s.unused_weights) section.notes.push_back(fmt::format("{} has weights that differ; they are not used (--weights).", s.stream.path));
       if (s.label != first.label)
         section.notes.push_back(fmt::format("{} holds other jets than {}: their errors are independent.", s.stream.path, first.stream.path));
     }
@@ -295,6 +299,7 @@ Evaluation classification(const Settings& settings, stage::Context& context) {
   for (const auto& tagger : taggers) {
     context.stop_if_asked();
     std::vector<stats::Classification> results;
+    results.reserve(tagger.seeds.size());
     for (const auto& s : tagger.seeds) results.push_back(stats::classification({s.probability, s.label, s.weight, n}, options, context.rng(), context.pool()));
     const auto number = [&](const auto& get) {
       std::vector<Number> of_seeds;

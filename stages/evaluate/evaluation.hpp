@@ -21,6 +21,7 @@ struct Settings {
   int seeds = 3;                                        // generation, tokens: of the classifiers
   std::vector<std::string> tokenizers;                  // tokens: FILE or NAME=FILE
   std::vector<std::string> efficiencies{"0.3", "0.5"};  // classification: signal efficiencies of the rejections
+  bool weights = false;                                 // classification
   std::string method = "full";                          // learning-curve: what the others are compared with
 };
 

@@ -109,11 +109,15 @@ std::vector<Variable> variables_of(const JetSample& reference, const JetSample& 
   };
   if (!laboratory) std::erase_if(table, [](const auto& entry) { return entry.second.key == "jet_eta" || entry.second.key == "jet_phi"; });
   std::vector<std::string> names;
-  for (const auto& [name, variable] : table) names.emplace_back(name);
+  std::vector<Variable> out;
+  names.reserve(table.size());
+  out.reserve(table.size() + 3);
+  for (const auto& [name, variable] : table) {
+    names.emplace_back(name);
+    out.push_back(variable);
+  }
   physics::ObservableOptions options;
   options.massless = true;  // decoded constituents have no mass
-  std::vector<Variable> out;
-  for (const auto& [name, variable] : table) out.push_back(variable);
   out.push_back({"constituent_pt", "constituent p_{T}", "GeV", false, true, {}, {}});
   out.push_back({"constituent_eta", "constituent Δη", "", false, false, {}, {}});
   out.push_back({"constituent_phi", "constituent Δφ", "", false, false, {}, {}});
@@ -326,7 +330,8 @@ std::vector<double> edges_of(const Variable& v) {
   if (v.whole) {
     const double width = std::max(1.0, std::ceil((1.1 * span + 2) / 50));
     low = std::max(0.0, std::floor(low - 0.05 * span)) - 0.5;
-    for (double e = low; e < high + 0.05 * span + width; e += width) edges.push_back(e);
+    const auto number = static_cast<std::size_t>(std::ceil((high + 0.05 * span + width - low) / width));
+    for (std::size_t i = 0; i < number; ++i) edges.push_back(low + width * static_cast<double>(i));
     if (edges.size() < 2) edges.push_back(edges[0] + width);
     return edges;
   }

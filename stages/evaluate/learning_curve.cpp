@@ -42,6 +42,7 @@ struct Curves {
   std::vector<std::string> classes, modes;  // modes in the order of the file
   std::map<std::string, Curve> of;
   std::uint64_t test_jets = 0;
+  json history = json::array();  // of the jets that it was made from
 };
 
 Curves read_curves(const std::string& path) {
@@ -52,6 +53,7 @@ Curves read_curves(const std::string& path) {
   try {
     out.classes = file.at("classes").get<std::vector<std::string>>();
     out.test_jets = file.value("test_jets", std::uint64_t{0});
+    if (const auto it = file.find("history"); it != file.end() && it->is_array()) out.history = *it;
     for (const auto& point : file.at("points")) {
       const auto mode = point.at("mode").get<std::string>();
       if (std::find(out.modes.begin(), out.modes.end(), mode) == out.modes.end()) out.modes.push_back(mode);
@@ -251,7 +253,8 @@ Evaluation learning_curve(const Settings& settings, stage::Context& context) {
     const bool any = std::any_of(figure.series.begin(), figure.series.end(), [](const auto& s) { return !s.y.empty(); });
     if (any) section.figures.push_back(std::move(figure));
   }
-  section.origins = {{"evaluation", in.path, json::array({context.history_entry()})}};
+  section.origins = {{"learning curve", in.path, curves.history}};
+  section.origins[0].history.push_back(context.history_entry());
   out.numbers = {{"in", in.path},    {"classes", curves.classes},  {"test_jets", curves.test_jets}, {"method", settings.method},
                  {"points", points}, {"comparisons", comparisons}, {"notes", section.notes},        {"evaluation", context.history_entry()}};
   out.text = report::section_text(section);

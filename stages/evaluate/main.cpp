@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
                  "tokens: what classifiers tell apart: NAME=PROCESS+PROCESS or PROCESS, e.g. top=Tbqq,qcd=q+g; default: every process of the stream");
   program.option("--seeds", s.seeds, "generation, tokens: trainings of every classifier").range(1, 1000);
   program.option("--efficiencies", s.efficiencies, "classification: signal efficiencies at which the background rejection is given");
+  program.option("--weights", s.weights, "classification: count every jet by its weight, not once");
   program.option("--method", s.method, "learning-curve: mode that the others are compared with");
   program.example("bl-evaluate generation --reference jets.bl --in generated.bl --out report/", "are generated jets like true ones?");
   program.example("bl-evaluate tokens --reference jets.bl --tokenizer small=tok512.h5,large=tok8192.h5 --out report/", "what do tokens keep of a jet?");

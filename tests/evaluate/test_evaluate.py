@@ -306,6 +306,18 @@ class Classification(Program):
         one = p[pair, 1] / (p[pair, 1] + p[pair, 3])
         self.assertAlmostEqual(tagger["one_against_one"]["b_2"]["e"]["auc"]["value"], auc_of(one, label[pair] == 1), places=12)
 
+    def test_weights_count_where_they_are_asked_for(self):
+        p, label = drawn_scores(2, 800, 1, 8)
+        weight = np.where(label == 0, 3.0, 0.5)
+        write_scores(self.folder / "s.bl", ["top", "qcd"], p, label, weight=weight)
+        correct = p.argmax(1) == label
+        got, text = self.report("classification", "--in", self.folder / "s.bl")
+        self.assertAlmostEqual(got["taggers"]["s"]["accuracy"]["value"], correct.mean(), places=12)
+        self.assertIn("weights that differ", text)
+        got, text = self.report("classification", "--in", self.folder / "s.bl", "--weights")
+        self.assertAlmostEqual(got["taggers"]["s"]["accuracy"]["value"], np.average(correct, weights=weight), places=12)
+        self.assertNotIn("weights that differ", text)
+
     def test_seeds_and_taggers(self):
         aucs = {"full": [], "scratch": []}
         words = []
