@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <numbers>
 #include <numeric>
 
 #include "base/error.hpp"
@@ -293,18 +294,32 @@ void embed_codebook(nn::Params<float>& params, const GptTrunk& trunk, std::span<
     used += s > 0;
     s = s > 0 ? 1 / std::sqrt(s) : 0;
   }
-  // Each element is a sum of `used` independent terms of variance 1/used, times the deviation of init.
+  // Linear terms alone leave what is near alike in every direction; sines of three wavelengths tell it apart (random Fourier
+  // features, Rahimi and Recht 2007). Elements of order 1, not of the 0.02 of init: Adam moves an element by about the learning
+  // rate a step, and a hundred steps would wipe out a small embedding.
   const Rng rng(seed, "embedding from codebook");
-  std::vector<double> projection(width * dim);
-  const double deviation = used > 0 ? init_deviation / std::sqrt(static_cast<double>(used)) : 0;
+  constexpr std::size_t waves = 96;
+  const std::size_t terms = width + waves;
+  const double frequency = 2 / std::sqrt(static_cast<double>(std::max<std::size_t>(used, 1)));
+  const double deviation = 1 / std::sqrt(static_cast<double>(used) + waves / 2.0);  // features have variance 1, sines 1/2
+  std::vector<double> directions(waves * width), phases(waves), projection(terms * dim), features(terms);
+  for (std::size_t i = 0; i < directions.size(); ++i) directions[i] = frequency * static_cast<double>(1U << (i / width % 3)) * rng.normal(1, i);
+  for (std::size_t i = 0; i < waves; ++i) phases[i] = 2 * std::numbers::pi * rng.uniform(2, i);
   for (std::size_t i = 0; i < projection.size(); ++i) projection[i] = deviation * rng.normal(0, i);
   const std::span<float> table = params.of(trunk.token);
-  for (std::size_t k = 0; k < codes; ++k)
+  for (std::size_t k = 0; k < codes; ++k) {
+    for (std::size_t w = 0; w < width; ++w) features[w] = (static_cast<double>(vectors[k * width + w]) - mean[w]) * scale[w];
+    for (std::size_t i = 0; i < waves; ++i) {
+      double angle = phases[i];
+      for (std::size_t w = 0; w < width; ++w) angle += directions[i * width + w] * features[w];
+      features[width + i] = std::sin(angle);
+    }
     for (std::size_t d = 0; d < dim; ++d) {
       double sum = 0;
-      for (std::size_t w = 0; w < width; ++w) sum += (static_cast<double>(vectors[k * width + w]) - mean[w]) * scale[w] * projection[w * dim + d];
+      for (std::size_t t = 0; t < terms; ++t) sum += features[t] * projection[t * dim + d];
       table[(k + 1) * dim + d] = static_cast<float>(sum);
     }
+  }
 }
 
 ClassifierScorer::ClassifierScorer(const Classifier<float>& model, Pool& pool)

@@ -130,8 +130,8 @@ struct LoadReport {
 LoadReport load_pretrained(const State& state, nn::Params<float>& params);
 
 // Rows 0 … codes-1 of `vectors` (codes, width) become the embedding of the tokens 1 … codes of a trunk that is trained from
-// scratch: standardised over the codes, projected by a fixed random matrix (a function of seed) to dim, and scaled to the
-// variance that init gives. Throws Exit::input when the model has fewer tokens than that.
+// scratch: standardised over the codes and joined by 96 sines of them along random directions, all projected by a random matrix
+// (functions of seed) to dim, with elements of variance 1. Throws Exit::input when the model has fewer tokens than that.
 void embed_codebook(nn::Params<float>& params, const GptTrunk& trunk, std::span<const float> vectors, std::size_t width, std::uint64_t seed);
 
 // Scores sequences with a model that stays as it is: weights are laid out once. A value does not depend on the other
