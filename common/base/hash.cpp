@@ -4,9 +4,12 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 #include <vector>
 
 #include "base/error.hpp"
@@ -26,6 +29,22 @@ std::uint64_t hash_file(const std::string& path) {
   while (const std::size_t n = std::fread(block.data(), 1, block.size(), file.get())) XXH3_64bits_update(state.get(), block.data(), n);
   if (std::ferror(file.get())) fail(Exit::input, "cannot read '{}': {}", path, errno_text(errno));
   return XXH3_64bits_digest(state.get());
+}
+
+std::uint64_t hash_path(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return hash_file(path);
+  std::vector<std::string> files;
+  fs::recursive_directory_iterator entry(path, error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    if (entry->is_regular_file(error)) files.push_back(entry->path().string());
+  }
+  if (error) fail(Exit::input, "cannot read the folder '{}': {}", path, error.message());
+  std::ranges::sort(files);
+  std::string all;
+  for (const auto& file : files) all += fmt::format("{} {}\n", file.substr(path.size()), hex(hash_file(file)));
+  return hash64(all);
 }
 
 }  // namespace bl

@@ -12,5 +12,6 @@ inline std::uint64_t hash64(std::string_view text, std::uint64_t seed = 0) { ret
 
 std::string hex(std::uint64_t value);              // 16 lower-case digits
 std::uint64_t hash_file(const std::string& path);  // of the whole content; throws Exit::input when unreadable
+std::uint64_t hash_path(const std::string& path);  // of a file, or of the names and contents of all files of a folder
 
 }  // namespace bl

@@ -299,8 +299,10 @@ class Planner {
     if (!node.known) return;
     const Stage& s = *node.stage;
     const bool takes = node.info.reads_files || !node.info.reads.empty();
+    // Files that an option names may take the place of --in; if not, the program says so.
+    const bool by_option = node.info.reads.empty() && !node.input_files.empty();
     const bool has_in = !node.in.empty() || !node.streams_in.empty();
-    if (takes && !has_in && s.in.empty())
+    if (takes && !has_in && !by_option && s.in.empty())
       complain(node, 0,
                fmt::format("{} reads {}, but nothing comes in: set `in`, or add an edge to it", node.info.name,
                            node.info.reads.empty() ? "files" : list(node.info.reads, " or ")));
@@ -316,7 +318,9 @@ class Planner {
                fmt::format("writes the file '{}' and the stream of edge '{}', but has one output: let the next stage read the file", node.out,
                            node.stream_out->name));
     const bool has_out = !node.out.empty() || node.stream_out;
-    if (node.info.writes.empty() && has_out) complain(node, 0, fmt::format("{} writes no stream: remove `out` and the edges from it", node.info.name));
+    const OptionInfo* own_out = node.info.find("out");  // a program without a stream may call its file or folder so
+    const bool writes_file = own_out && own_out->role == "output-file" && !node.stream_out;
+    if (node.info.writes.empty() && has_out && !writes_file) complain(node, 0, fmt::format("{} writes no stream: remove `out` and the edges from it", node.info.name));
     if (!node.info.writes.empty() && !has_out && node.output_files.empty() && node.stdout_file.empty())
       complain(node, 0, fmt::format("its {} go nowhere: set `out`, or add an edge from it", list(node.info.writes, " or ")));
     if (!node.stdout_file.empty() && node.stream_out && node.stream_out->via == Via::pipe)

@@ -83,7 +83,7 @@ bool same_as_last_run(const Segment& segment, const std::string& done, const std
   const auto record = nlohmann::json::parse(read_file(done), nullptr, false);
   if (!record.is_object() || record.value("key", "") != key || !record.contains("outputs")) return false;
   for (const auto& path : segment.outputs)
-    if (!std::filesystem::is_regular_file(path, ignored) || record["outputs"].value(path, "") != hex(hash_file(path))) return false;
+    if (!std::filesystem::exists(path, ignored) || record["outputs"].value(path, "") != hex(hash_path(path))) return false;
   return true;
 }
 
@@ -315,10 +315,11 @@ Report run_segment(const Segment& segment, const std::string& done, const RunOpt
   nlohmann::json outputs = nlohmann::json::object();
   for (const auto& path : segment.outputs) {
     std::error_code ignored;
-    if (!std::filesystem::is_regular_file(path, ignored))
+    if (!std::filesystem::exists(path, ignored))
       fail(Exit::failed, "segment '{}' ended well but did not write '{}': an option of its stages that turns this output on may be missing", segment.name,
            path);
-    outputs[path] = hex(hash_file(path));
+    outputs[path] = hex(hash_path(path));
+    if (std::filesystem::is_directory(path, ignored)) touch(path);  // make looks at its time, which files within do not change
   }
   make_folder_of(done);
   write_file(done, nlohmann::json{{"key", key}, {"outputs", outputs}}.dump(1) + "\n", true);

@@ -197,15 +197,17 @@ void judge(std::span<const double> probability, std::span<const std::int32_t> la
 
 Curve::Curve(std::string path, nlohmann::json head, nlohmann::json settings) : path_(std::move(path)), head_(std::move(head)), settings_(std::move(settings)) {}
 
-void Curve::go_on() {
+void Curve::go_on(bool replace) {
   const nlohmann::json json = nlohmann::json::parse(read_file(path_), nullptr, false);
   if (!json.is_object() || json.value("format", std::string()) != kFormat)
     fail(Exit::usage, "'{}' is no learning curve to go on with: remove it, or name another --report", path_);
   const nlohmann::json before = json.value("settings", nlohmann::json::object());
   for (const auto& [key, value] : settings_.items())
-    if (const auto it = before.find(key); it == before.end() || *it != value)
+    if (const auto it = before.find(key); it == before.end() || *it != value) {
+      if (replace) return;
       fail(Exit::usage, "'{}' was begun with {} {}, now it is {}: name another --report, or remove it", path_, key, it == before.end() ? "unknown" : it->dump(),
            value.dump());
+    }
   try {
     for (const auto& p : json.at("points")) points_.push_back(point_from_json(p));
   } catch (const nlohmann::json::exception& e) {

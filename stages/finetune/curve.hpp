@@ -44,8 +44,9 @@ class Curve {
  public:
   // settings: what the points depend on beside mode, size and seed; points of a file with others are not gone on with.
   Curve(std::string path, nlohmann::json head, nlohmann::json settings);
-  // Reads what an earlier run has written. Throws Exit::usage, naming what differs, when that was a run of other settings.
-  void go_on();
+  // Reads what an earlier run has written. When that was a run of other settings: throws Exit::usage, naming what differs, or
+  // begins anew, if the file may be replaced.
+  void go_on(bool replace);
   bool has(Mode mode, std::size_t jets, std::uint64_t seed) const;
   void add(const Point& point);  // and writes the file, whole or not at all
   const std::vector<Point>& points() const { return points_; }

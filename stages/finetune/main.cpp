@@ -321,7 +321,7 @@ class Run {
     const nlohmann::json head = {
         {"classes", models::names_of(classes_)}, {"test_jets", test.size()}, {"codebook", pretrained_.codebook}, {"history", facts_.history}};
     finetune::Curve curve(o_.report, head, settings);
-    if (std::filesystem::exists(o_.report)) curve.go_on();
+    if (std::filesystem::exists(o_.report)) curve.go_on(context_.force());
     const std::size_t before = curve.points().size();
     if (before > 0) log::info("'{}' holds {} points, which are kept", o_.report, before);
 

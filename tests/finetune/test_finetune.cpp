@@ -271,19 +271,19 @@ TEST(Curve, is_written_after_each_point_and_gone_on_with) {
   EXPECT_EQ(json["points"][1]["mode"], "scratch-codebook");
   EXPECT_TRUE(json["points"][1]["rejection_30"].is_null());
   Curve again(path, {}, {{"rate", 0.001}});
-  again.go_on();
+  again.go_on(false);
   ASSERT_EQ(again.points().size(), 2u);
   EXPECT_EQ(again.points()[1].rejection_30, std::numeric_limits<double>::infinity());
   EXPECT_EQ(again.points()[1].auc, 0.9);
   EXPECT_TRUE(again.has(Mode::full, 100, 3));
   EXPECT_FALSE(again.has(Mode::full, 100, 4));
   std::string what;
-  EXPECT_EQ(code_of([&] { Curve(path, {}, {{"rate", 0.002}}).go_on(); }, &what), Exit::usage);
+  EXPECT_EQ(code_of([&] { Curve(path, {}, {{"rate", 0.002}}).go_on(false); }, &what), Exit::usage);
   EXPECT_NE(what.find("begun with rate 0.001, now it is 0.002"), std::string::npos);
   write_file(path, R"({"format": "beamline.learning_curve/1", "settings": {"rate": 0.001}, "points": [{"mode": "full"}]})", true);
-  EXPECT_EQ(code_of([&] { Curve(path, {}, {{"rate", 0.001}}).go_on(); }), Exit::input);
+  EXPECT_EQ(code_of([&] { Curve(path, {}, {{"rate", 0.001}}).go_on(false); }), Exit::input);
   write_file(path, "{", true);
-  EXPECT_EQ(code_of([&] { Curve(path, {}, {{"rate", 0.001}}).go_on(); }), Exit::usage);
+  EXPECT_EQ(code_of([&] { Curve(path, {}, {{"rate", 0.001}}).go_on(false); }), Exit::usage);
   std::filesystem::remove_all(folder);
 }
 

@@ -230,6 +230,13 @@ class Finetune(unittest.TestCase):
         for word in ("frozen", "scratch-codebook", "jet-variables", "±", "jets needed for the same AUC"):
             self.assertIn(word, table)
         self.refuses(2, "was begun with rate", *self.CURVE, "--learning-curve", "30", "--lr", "0.5", "--report", "curve.json")
+        # what may be replaced begins anew; with the settings that it was begun with it is gone on with
+        shutil.copy(report, self.folder / "replaced.json")
+        other = ["--learning-curve", "30", "--modes", "jet-variables", "--seeds", "2", "--report", "replaced.json", "--force"]
+        self.call("bl-finetune", *self.CURVE, *other)
+        self.assertEqual(json.loads((self.folder / "replaced.json").read_text())["points"], second["points"])
+        self.call("bl-finetune", *self.CURVE, *other, "--lr", "0.5")
+        self.assertEqual([(p["mode"], p["jets"]) for p in json.loads((self.folder / "replaced.json").read_text())["points"]], [("jet-variables", 30)] * 2)
         # by one thread the same points
         self.call("bl-finetune", *self.CURVE, "--learning-curve", "30,90", "--seeds", "2", "--modes", "full,jet-variables", "--report", "one.json")
         again = json.loads((self.folder / "one.json").read_text())

@@ -40,6 +40,15 @@ std::string complaint(const std::string& text) {
   return "";
 }
 
+TEST(Plan, AReportIsAFolderOfItsOwn) {
+  const Scratch scratch;
+  put("truth.bl", "x");
+  const Plan plan = planned("[stage.r]\nrun = \"bl-report\"\nreference = \"truth.bl\"\nout = \"runs/report\"\n");
+  ASSERT_EQ(plan.segments.size(), 1u);
+  EXPECT_EQ(plan.segments[0].outputs, std::vector<std::string>{"runs/report"});
+  EXPECT_NE(complaint("[stage.r]\nrun = \"bl-report\"\nout = \"runs/report\"\n"), "") << "nothing comes in";
+}
+
 class Broken : public testing::TestWithParam<std::string> {};
 
 TEST_P(Broken, IsRefusedWithTheSentence) {

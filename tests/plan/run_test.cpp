@@ -103,6 +103,26 @@ TEST(Run, NothingRunsWhenNothingChanged) {
   EXPECT_EQ(runs(), 6u);
 }
 
+TEST(Run, AFolderIsAnOutputToo) {
+  const Scratch scratch;
+  auto p = script("report", kOut + "mkdir -p $out/figures; echo page > $out/page.html; cp in.txt $out/figures/a.txt; echo run >> log.txt");
+  p.out = "out";
+  auto s = joined({p});
+  s.processes[0].out = "out";
+  put("in.txt", "a");
+  s.inputs = {{"in.txt", ""}};
+  s.outputs = {"out"};
+  EXPECT_FALSE(run_segment(s, "report.done").unchanged);
+  EXPECT_TRUE(run_segment(s, "report.done").unchanged);
+  put("out/figures/a.txt", "tampered");
+  EXPECT_FALSE(run_segment(s, "report.done").unchanged) << "a file in it was changed";
+  std::filesystem::remove("out/page.html");
+  EXPECT_FALSE(run_segment(s, "report.done").unchanged) << "a file in it is gone";
+  EXPECT_TRUE(run_segment(s, "report.done").unchanged);
+  // make compares times of the folder: behind those of its inputs it would run for ever
+  EXPECT_GE(std::filesystem::last_write_time("out"), std::filesystem::last_write_time("out/figures/a.txt"));
+}
+
 TEST(Run, TheRootCauseIsTheFirstCodeThatIsNoConsequence) {
   const Scratch scratch;
   auto s =

@@ -124,6 +124,10 @@ class Making(unittest.TestCase):
         first = beamline.select(jets, np.flatnonzero(names == "Tbqq")[:40])
         np.testing.assert_array_equal(tops["pt"], first["pt"])
         np.testing.assert_array_equal(tops["event_id"], 109 * 10**9 + np.arange(40))
+        # --run changes the ids alone
+        _, other = self.make("jets", "--process", "Tbqq:40", "--no-mpi", "--seed", 5, "--run", 3, name="other.bl")
+        np.testing.assert_array_equal(other["pt"], tops["pt"])
+        np.testing.assert_array_equal(other["event_id"], tops["event_id"] + np.uint64(3 * 10**15))
 
     def test_decays_are_the_labels(self):
         masses = {"H4q": (105, 140), "Hqql": (60, 125), "Tbl": (80, 160), "q": (20, 90), "g": (60, 150)}
