@@ -59,6 +59,15 @@ void ClassifierConfig::validate() const {
   if (classes < 2 || classes > 65536) fail(Exit::usage, "classifier: classes is {}, allowed are 2 to 65536", classes);
   if (blocks < 1 || blocks > 100) fail(Exit::usage, "classifier: blocks is {}, allowed are 1 to 100", blocks);
   if (!(dropout >= 0 && dropout < 1)) fail(Exit::usage, "classifier: dropout is {}, allowed is 0 to below 1", dropout);
+  for (const InputVariable& v : variables) {
+    const bool good = !v.name.empty() && std::ranges::all_of(v.name, [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+    });
+    if (!good) fail(Exit::usage, "classifier: the variable '{}' is not named by letters, digits and _", v.name);
+    if (std::ranges::count(variables, v.name, &InputVariable::name) > 1) fail(Exit::usage, "classifier: the variable '{}' is there twice", v.name);
+    if (!std::isfinite(v.mean) || !std::isfinite(v.scale) || v.scale <= 0)
+      fail(Exit::usage, "classifier: the variable '{}' has mean {} and scale {}, allowed are finite numbers, the scale above 0", v.name, v.mean, v.scale);
+  }
 }
 
 std::map<std::string, std::string> ClassifierConfig::to_map() const {
@@ -67,6 +76,14 @@ std::map<std::string, std::string> ClassifierConfig::to_map() const {
   map["classes"] = fmt::format("{}", classes);
   map["blocks"] = fmt::format("{}", blocks);
   map["dropout"] = fmt::format("{}", dropout);
+  if (variables.empty()) return map;  // as files from before there were any
+  std::vector<std::string_view> names;
+  for (const InputVariable& v : variables) {
+    names.push_back(v.name);
+    map[fmt::format("variables/{}/mean", v.name)] = fmt::format("{}", v.mean);
+    map[fmt::format("variables/{}/scale", v.name)] = fmt::format("{}", v.scale);
+  }
+  map["variables"] = fmt::format("{}", fmt::join(names, ","));
   return map;
 }
 
@@ -76,6 +93,16 @@ ClassifierConfig ClassifierConfig::from_map(const std::map<std::string, std::str
   c.classes = number<std::uint32_t>(map, "classes", settings_name);
   c.blocks = number<std::uint32_t>(map, "blocks", settings_name);
   c.dropout = number<double>(map, "dropout", settings_name);
+  if (const auto names = map.find("variables"); names != map.end())
+    for (std::size_t at = 0; at <= names->second.size();) {
+      const std::size_t end = std::min(names->second.find(',', at), names->second.size());
+      InputVariable v;
+      v.name = names->second.substr(at, end - at);
+      v.mean = number<double>(map, fmt::format("variables/{}/mean", v.name), settings_name);
+      v.scale = number<double>(map, fmt::format("variables/{}/scale", v.name), settings_name);
+      c.variables.push_back(std::move(v));
+      at = end + 1;
+    }
   const auto head = map.find("head");
   if (head == map.end()) fail(Exit::input, "{} lacks 'head'", settings_name);
   try {
@@ -92,6 +119,14 @@ void Examples::check(const ClassifierConfig& config, std::uint64_t first) const 
   for (std::size_t e = 0; e < labels.size(); ++e)
     if (labels[e] < 0 || static_cast<std::uint32_t>(labels[e]) >= config.classes)
       fail(Exit::input, "event {}: class {} is out of the model's {} classes", first + e, labels[e], config.classes);
+  const std::size_t width = config.variables.size();
+  if (width == 0) return;
+  if (variables.size() != events() * width)
+    fail(Exit::input, "the model reads {} variables of each of the {} events from {} on, {} of them in all, and {} are given", width, events(), first,
+         events() * width, variables.size());
+  for (std::size_t i = 0; i < variables.size(); ++i)
+    if (!std::isfinite(variables[i]))
+      fail(Exit::input, "event {}: the variable '{}' is {}, not a finite number", first + i / width, config.variables[i % width].name, variables[i]);
 }
 
 void ClassifierInput::clear() {
@@ -100,14 +135,19 @@ void ClassifierInput::clear() {
   last.clear();
   zeros.clear();
   labels.clear();
+  variables.clear();
 }
 
-void ClassifierInput::add(const GptConfig& config, std::span<const std::int32_t> sequence, std::int32_t label) {
-  rows.add(config, sequence);
+void ClassifierInput::add(const ClassifierConfig& config, const Examples& from, std::size_t event, std::int32_t label) {
+  rows.add(config.trunk, from.tokens_of(event));
   queries.push_back(queries.back() + 1);
   last.push_back(rows.offsets.back() - 1);
   zeros.push_back(0);
   labels.push_back(label);
+  for (std::size_t k = 0; k < config.variables.size(); ++k) {
+    const InputVariable& v = config.variables[k];
+    variables.push_back(static_cast<float>((static_cast<double>(from.variables_of(event)[k]) - v.mean) * v.scale));
+  }
 }
 
 template <class T>
@@ -144,6 +184,15 @@ Classifier<T>::Classifier(const ClassifierConfig& config) : config_(config) {
     case Head::mean: layer("tagger/hidden", dim, 2 * dim, hidden_weight_, hidden_bias_); break;
   }
   layer("tagger/out", config.classes, dim, out_weight_, out_bias_);
+  if (!config.variables.empty()) {
+    const SetClassifierConfig network = variables_network(config.variables.size(), config.classes);
+    const auto add = [&](const std::string& name, std::size_t out, std::size_t in) {
+      Layer& l = variables_.emplace_back();
+      layer("tagger/variables/" + name, out, in, l.weight, l.bias);
+    };
+    for (std::uint32_t l = 0; l < network.layers; ++l) add(fmt::format("{}", l), network.dim, l == 0 ? network.features : network.dim);
+    add("out", config.classes, network.dim);
+  }
   params_.allocate();
   init_norms(params_);
 }
@@ -156,6 +205,28 @@ void Classifier<T>::init(std::uint64_t seed) {
   for (const ClassBlock& b : blocks_) {
     for (const nn::Param& p : {b.query_weight, b.key_value_weight, b.out_weight, b.up_weight, b.down_weight})
       params_.init_normal(p, seed, 1 / std::sqrt(static_cast<double>(p.width)));
+  }
+  // As in a SetClassifier, but that the last layer starts at zero.
+  for (std::size_t l = 0; l + 1 < variables_.size(); ++l)
+    params_.init_normal(variables_[l].weight, seed, std::sqrt(2 / static_cast<double>(variables_[l].weight.width)));
+}
+
+template <class T>
+void Classifier<T>::begin_variables(const SetClassifier<float>& network) {
+  const SetClassifierConfig& theirs = network.config();
+  const bool alike = theirs.kind == SetKind::dense && theirs.features == config_.variables.size() && theirs.classes == config_.classes;
+  bl::check(alike && network.params().list().size() == 2 * variables_.size(), "classifier: the branch on variables is of another shape than the network");
+  for (std::size_t k = 0; k < config_.variables.size(); ++k)
+    bl::check(config_.variables[k].mean == network.means()[k] && config_.variables[k].scale == network.scales()[k],
+              "classifier: the variables are standardised otherwise than those of the network");
+  for (std::size_t l = 0; l < variables_.size(); ++l) {
+    const std::string name = l + 1 < variables_.size() ? fmt::format("rows/{}", l) : std::string("out");
+    for (const auto& [to, part] : {std::pair<nn::Param, const char*>{variables_[l].weight, "/weight"}, {variables_[l].bias, "/bias"}}) {
+      const nn::ParamInfo* from = network.params().find(name + part);
+      bl::check(from != nullptr && from->at.rows == to.rows && from->at.width == to.width,
+                "classifier: a layer on variables is of another shape than the network's");
+      std::ranges::transform(network.params().of(from->at), params_.of(to).begin(), [](float x) { return static_cast<T>(x); });
+    }
   }
 }
 
@@ -190,13 +261,30 @@ template <class T>
 nn::Var<T> Classifier<T>::logits(nn::Tape<T>& tape, const ClassifierInput& input) const {
   const nn::Var<T> h = states(tape, trunk_, config_.trunk, input.rows);
   const nn::Var<T> x = nn::dropout(tape, pooled(tape, h, input), config_.dropout);
-  return nn::linear(tape, x, tape.param(out_weight_), tape.param(out_bias_));
+  const nn::Var<T> by_tokens = nn::linear(tape, x, tape.param(out_weight_), tape.param(out_bias_));
+  if (variables_.empty()) return by_tokens;
+  T* const values = tape.arena().template take<T>(input.variables.size());
+  std::ranges::transform(input.variables, values, [](float v) { return static_cast<T>(v); });
+  nn::Var<T> v = tape.input(values, input.labels.size(), config_.variables.size());
+  for (std::size_t l = 0; l + 1 < variables_.size(); ++l)
+    v = nn::linear(tape, v, tape.param(variables_[l].weight), tape.param(variables_[l].bias), Activation::relu);
+  return nn::linear(tape, v, tape.param(variables_.back().weight), tape.param(variables_.back().bias), Activation::none, by_tokens);
 }
 
 template <class T>
 double Classifier<T>::loss(nn::Tape<T>& tape, const ClassifierInput& input, double scale) const {
   if (input.labels.empty()) return 0;
   return nn::cross_entropy<T>(tape, logits(tape, input), input.labels, scale);
+}
+
+SetClassifierConfig variables_network(std::size_t variables, std::size_t classes) {
+  SetClassifierConfig c;
+  c.kind = SetKind::dense;
+  c.features = static_cast<std::uint32_t>(variables);
+  c.classes = static_cast<std::uint32_t>(classes);
+  c.dim = 64;
+  c.layers = 2;
+  return c;
 }
 
 template class Classifier<float>;
@@ -215,21 +303,29 @@ void Classification::reserve(std::size_t shards) {
 void Classification::pack(std::size_t s, const Examples& from, std::span<const std::uint32_t> events, const Masker&, std::uint64_t) {
   ClassifierInput& input = inputs_[s];
   input.clear();
-  for (const std::uint32_t e : events) input.add(model_.config().trunk, from.tokens_of(e), from.labels[e]);
+  for (const std::uint32_t e : events) input.add(model_.config(), from, e, from.labels[e]);
 }
 
 void Classification::put_fingerprint(State& state, std::span<const float> weights, Pool& pool) const {
   Classifier<float> used(model_.config());
   std::ranges::copy(weights, used.params().values().begin());
-  const Examples examples = fingerprint_examples(model_.config().trunk);
+  Examples examples = fingerprint_examples(model_.config().trunk);
+  const std::vector<InputVariable>& variables = model_.config().variables;
+  const Rng rng(7, "fingerprint of variables");
+  for (std::uint64_t e = 0; e < examples.events(); ++e)
+    for (std::uint64_t k = 0; k < variables.size(); ++k)
+      examples.variables.push_back(static_cast<float>(variables[k].mean + rng.normal(e, k) / variables[k].scale));
   put_fingerprint_examples(state, examples);
+  if (!variables.empty()) state.put("fingerprint/variables", examples.variables);
   state.put("fingerprint/log_probability", log_probabilities(ClassifierScorer(used, pool).logits(examples), model_.config().classes));
 }
 
 std::unique_ptr<Classifier<float>> load_classifier(const State& state) {
   auto model = std::make_unique<Classifier<float>>(ClassifierConfig::from_map(texts_below("model/", state.texts)));
   load_weights(state, model->params());
-  const Examples examples = stored_examples(state);
+  Examples examples = stored_examples(state);
+  if (const std::size_t n = model->config().variables.size(); n > 0)
+    examples.variables = state.values_of<float>("fingerprint/variables", fingerprint_events * n);
   examples.check(model->config());
   Pool pool(1);
   compare_answers(state, log_probabilities(ClassifierScorer(*model, pool).logits(examples), model->config().classes));
@@ -352,7 +448,7 @@ std::vector<float> ClassifierScorer::logits(const Examples& data, std::span<cons
   const auto task = [&](std::size_t t, std::size_t worker) {
     ClassifierInput& input = inputs_[worker];
     input.clear();
-    for (std::size_t i = starts[t]; i < starts[t + 1]; ++i) input.add(model_.config().trunk, data.tokens_of(events[i]), 0);
+    for (std::size_t i = starts[t]; i < starts[t + 1]; ++i) input.add(model_.config(), data, events[i], 0);
     if (input.labels.empty()) return;
     arenas_[worker].reset();
     nn::Tape<float> tape(arenas_[worker], model_.params());

@@ -9,7 +9,12 @@
 //   mean             gelu(W_1 [mean_i h_i, h_n] + b_1), then W · + b
 // W and b start at zero: a new head gives every class the same probability, whatever the trunk.
 //
-// Names of parameters: those of the trunk begin with "gpt/", as in the files of GptModel, those of the head with "tagger/".
+// A head may read a few variables of the event beside the tokens. A dense branch of two hidden layers then makes logits of
+// them, standardised: those of a dense SetClassifier (models/set_classifier.hpp), whose weights it can begin with. The
+// logits are the sum of both, so that training begins where the variables end, and the tokens learn the rest.
+//
+// Names of parameters: those of the trunk begin with "gpt/", as in the files of GptModel, those of the head with "tagger/",
+// of the branch on variables "tagger/variables/".
 #pragma once
 #include <cstdint>
 #include <map>
@@ -23,6 +28,7 @@
 #include "models/examples.hpp"
 #include "models/gpt.hpp"
 #include "models/objective.hpp"
+#include "models/set_classifier.hpp"
 #include "models/state.hpp"
 #include "nn/packed.hpp"
 #include "nn/params.hpp"
@@ -35,12 +41,20 @@ std::string_view name_of(Head head);  // "class-attention"
 std::vector<std::string> head_names();
 Head head_named(std::string_view name);  // throws Exit::usage and lists the names
 
+// A number of an event that is read beside the tokens, as (x - mean) scale.
+struct InputVariable {
+  std::string name;  // of letters, digits and _
+  double mean = 0, scale = 1;
+  bool operator==(const InputVariable&) const = default;
+};
+
 struct ClassifierConfig {
   GptConfig trunk;  // without classes of its own: those would tell it the answer
   Head head = Head::class_attention;
   std::uint32_t classes = 2;
-  std::uint32_t blocks = 2;  // class-attention
-  double dropout = 0;        // of the vector that the last layer reads; the trunk has its own
+  std::uint32_t blocks = 2;              // class-attention
+  double dropout = 0;                    // of the vector that the last layer reads; the trunk has its own
+  std::vector<InputVariable> variables;  // none: tokens alone
 
   void validate() const;  // throws Exit::usage naming the setting
   std::map<std::string, std::string> to_map() const;
@@ -52,9 +66,11 @@ struct ClassifierConfig {
 struct ClassifierInput {
   NextTokenInput rows;
   std::vector<std::int32_t> queries{0}, last, zeros, labels;  // queries: 0 … sequences; the others one a sequence
+  std::vector<float> variables;                               // (sequences, variables) standardised
 
   void clear();
-  void add(const GptConfig& config, std::span<const std::int32_t> sequence, std::int32_t label);  // nothing is checked here
+  // Event `event` of `from`, but with this label. Nothing is checked here.
+  void add(const ClassifierConfig& config, const Examples& from, std::size_t event, std::int32_t label);
 };
 
 template <class T>
@@ -70,6 +86,10 @@ class Classifier {
   const nn::Params<T>& params() const { return params_; }
   const GptTrunk& trunk() const { return trunk_; }
 
+  // The branch on variables becomes this network: dense, with the layers and classes of the branch, on features that the
+  // configuration standardises alike; of any other it is a std::logic_error.
+  void begin_variables(const SetClassifier<float>& network);
+
   // (sequences, classes)
   nn::Var<T> logits(nn::Tape<T>& tape, const ClassifierInput& input) const;
   // Sum over the sequences of -log p(label); scale · that is differentiated.
@@ -80,6 +100,9 @@ class Classifier {
     nn::Param norm1_weight, norm1_bias, query_weight, query_bias, key_value_weight, key_value_bias, out_weight, out_bias;
     nn::Param norm2_weight, norm2_bias, up_weight, up_bias, down_weight, down_bias;
   };
+  struct Layer {
+    nn::Param weight, bias;
+  };
   nn::Var<T> pooled(nn::Tape<T>& tape, nn::Var<T> h, const ClassifierInput& input) const;
 
   ClassifierConfig config_;
@@ -89,6 +112,7 @@ class Classifier {
   nn::Param class_token_, norm_weight_, norm_bias_;  // class-attention
   nn::Param hidden_weight_, hidden_bias_;            // sum, mean
   nn::Param out_weight_, out_bias_;
+  std::vector<Layer> variables_;  // the last one makes logits
 };
 extern template class Classifier<float>;
 extern template class Classifier<double>;
@@ -115,6 +139,9 @@ class Classification final : public Objective {
   Classifier<float> model_;
   std::vector<ClassifierInput> inputs_;
 };
+
+// What the branch on so many variables is a copy of.
+SetClassifierConfig variables_network(std::size_t variables, std::size_t classes);
 
 // As load_model (models/objective.hpp).
 std::unique_ptr<Classifier<float>> load_classifier(const State& state);

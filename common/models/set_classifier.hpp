@@ -72,6 +72,9 @@ class SetClassifier {
   // perceptron after them reads numbers near 1. Not parameters: taken from the training data, then fixed.
   void standardise(const SetData& data, std::span<const std::uint32_t> events);
   void features(const float* row, T* out) const;  // one row, standardised
+  // standardised = (x - mean) scale, one of each for every feature
+  std::span<const double> means() const { return mean_; }
+  std::span<const double> scales() const { return scale_; }
 
   // x (rows, features) standardised, of the events that `offsets` divides; both outlive the tape -> (events, classes)
   nn::Var<T> logits(nn::Tape<T>& tape, nn::Var<T> x, std::span<const std::int32_t> offsets) const;
@@ -90,8 +93,8 @@ class SetClassifier {
   std::vector<Block> blocks_;
   Layer in_, scores_, values_, out_;   // in, scores and values: of the transformer
   nn::Param norm_weight_, norm_bias_;  // transformer, before the class attention
-  std::vector<double> mean_, scale_;   // standardised = (x - mean) scale
-  std::vector<T> per_event_;           // (dim): 1 / mean number of rows
+  std::vector<double> mean_, scale_;
+  std::vector<T> per_event_;  // (dim): 1 / mean number of rows
 };
 
 struct SetTraining {

@@ -48,6 +48,37 @@ Examples make_jets(std::size_t count, std::uint64_t seed) {
   return data;
 }
 
+// Two variables: the number of tokens, in other units, and a number that says nothing.
+void add_variables(Examples& data) {
+  const Rng rng(12, "variables");
+  for (std::size_t e = 0; e < data.events(); ++e) {
+    data.variables.push_back(100 + 20 * static_cast<float>(data.length(e)));
+    data.variables.push_back(static_cast<float>(3 + 0.1 * rng.normal(0, e)));
+  }
+}
+
+ClassifierConfig with_variables(ClassifierConfig config) {
+  config.variables = {{"length", 220, 1 / 75.0}, {"noise", 3, 1 / 0.1}};
+  return config;
+}
+
+// The dense network that the branch on variables of these jets is a copy of.
+TrainedSetClassifier network_on(const Examples& data, Pool& pool) {
+  SetData some;
+  some.features = 2;
+  for (std::size_t e = 0; e < data.events(); ++e) some.add(data.variables_of(e), data.labels[e]);
+  SetTraining settings;
+  settings.rounds = 3;
+  std::vector<std::uint32_t> all(data.events());
+  std::iota(all.begin(), all.end(), 0u);
+  return train_set_classifier(some, all, {}, variables_network(2, 3), settings, 5, pool);
+}
+
+ClassifierConfig as_standardised_by(const SetClassifier<float>& network, ClassifierConfig config) {
+  config.variables = {{"length", network.means()[0], network.scales()[0]}, {"noise", network.means()[1], network.scales()[1]}};
+  return config;
+}
+
 std::vector<std::uint32_t> first(std::size_t n) {
   std::vector<std::uint32_t> list(n);
   std::iota(list.begin(), list.end(), 0u);
@@ -57,7 +88,7 @@ std::vector<std::uint32_t> first(std::size_t n) {
 template <class T>
 ClassifierInput packed(const Classifier<T>& model, const Examples& data) {
   ClassifierInput input;
-  for (std::size_t e = 0; e < data.events(); ++e) input.add(model.config().trunk, data.tokens_of(e), data.labels[e]);
+  for (std::size_t e = 0; e < data.events(); ++e) input.add(model.config(), data, e, data.labels[e]);
   return input;
 }
 
@@ -82,41 +113,49 @@ Exit code_of(const std::function<void()>& f, std::string* what = nullptr) {
   return Exit::done;
 }
 
-TEST(Classifier, gradients_of_every_head) {
-  const Examples data = make_jets(9, 4);
-  for (const Head head : kAllHeads) {
-    Classifier<double> model(small_config(head));
-    const Rng rng(8, "weights");
-    const std::span<double> w = model.params().values();
-    for (const nn::ParamInfo& p : model.params().list())
-      for (std::size_t i = 0; i < p.at.size(); ++i) w[p.at.offset + i] = 0.2 * rng.normal(1, p.at.offset + i) + (p.name.ends_with("norm/weight") ? 1 : 0);
-    const ClassifierInput input = packed(model, data);
-    nn::Arena arena;
-    nn::Aligned<double> gradient(w.size());
-    {
-      nn::Tape<double> tape(arena, w.data(), gradient.data());
-      model.loss(tape, input, 1.0);
-      tape.backward();
-    }
-    const auto loss_at = [&](double step, const std::vector<double>& direction) {
-      std::vector<double> moved(w.begin(), w.end());
-      for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += step * direction[i];
-      arena.reset();
-      nn::Tape<double> tape(arena, moved.data(), nullptr);
-      return model.loss(tape, input, 0);
-    };
-    for (const nn::ParamInfo& p : model.params().list()) {
-      std::vector<double> direction(w.size(), 0);
-      double analytic = 0;
-      for (std::size_t i = p.at.offset; i < p.at.offset + p.at.size(); ++i) {
-        direction[i] = rng.normal(2, i);
-        analytic += direction[i] * gradient[i];
-      }
-      const double h = 1e-5;  // fourth order; small, so that no relu turns
-      const double numeric = (8 * (loss_at(h, direction) - loss_at(-h, direction)) - (loss_at(2 * h, direction) - loss_at(-2 * h, direction))) / (12 * h);
-      EXPECT_NEAR(analytic, numeric, 2e-6 * std::max(1.0, std::abs(numeric))) << name_of(head) << " " << p.name;
-    }
+// Of every parameter along a random direction, against differences of the loss.
+void gradients(const ClassifierConfig& config, const Examples& data) {
+  Classifier<double> model(config);
+  const Rng rng(8, "weights");
+  const std::span<double> w = model.params().values();
+  for (const nn::ParamInfo& p : model.params().list())
+    for (std::size_t i = 0; i < p.at.size(); ++i) w[p.at.offset + i] = 0.2 * rng.normal(1, p.at.offset + i) + (p.name.ends_with("norm/weight") ? 1 : 0);
+  const ClassifierInput input = packed(model, data);
+  nn::Arena arena;
+  nn::Aligned<double> gradient(w.size());
+  {
+    nn::Tape<double> tape(arena, w.data(), gradient.data());
+    model.loss(tape, input, 1.0);
+    tape.backward();
   }
+  const auto loss_at = [&](double step, const std::vector<double>& direction) {
+    std::vector<double> moved(w.begin(), w.end());
+    for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += step * direction[i];
+    arena.reset();
+    nn::Tape<double> tape(arena, moved.data(), nullptr);
+    return model.loss(tape, input, 0);
+  };
+  for (const nn::ParamInfo& p : model.params().list()) {
+    std::vector<double> direction(w.size(), 0);
+    double analytic = 0;
+    for (std::size_t i = p.at.offset; i < p.at.offset + p.at.size(); ++i) {
+      direction[i] = rng.normal(2, i);
+      analytic += direction[i] * gradient[i];
+    }
+    const double h = 1e-5;  // fourth order; small, so that no relu turns
+    const double numeric = (8 * (loss_at(h, direction) - loss_at(-h, direction)) - (loss_at(2 * h, direction) - loss_at(-2 * h, direction))) / (12 * h);
+    EXPECT_NEAR(analytic, numeric, 2e-6 * std::max(1.0, std::abs(numeric))) << name_of(config.head) << " " << p.name;
+  }
+}
+
+TEST(Classifier, gradients_of_every_head) {
+  for (const Head head : kAllHeads) gradients(small_config(head), make_jets(9, 4));
+}
+
+TEST(Classifier, gradients_with_variables) {
+  Examples data = make_jets(9, 4);
+  add_variables(data);
+  for (const Head head : kAllHeads) gradients(with_variables(small_config(head)), data);
 }
 
 // Logits, loss and every gradient are those of PyTorch.
@@ -342,6 +381,128 @@ TEST(Classifier, comes_back_from_its_state_and_a_damaged_one_is_refused) {
     State other = state;
     other.texts["model/head"] = "mlp";
     EXPECT_EQ(code_of([&] { load_classifier(other); }), Exit::input);
+  }
+}
+
+TEST(Classifier, begins_where_the_network_on_variables_ends) {
+  Examples data = make_jets(200, 6);
+  add_variables(data);
+  Pool pool(2);
+  const TrainedSetClassifier trained = network_on(data, pool);
+  SetData all;
+  all.features = 2;
+  for (std::size_t e = 0; e < data.events(); ++e) all.add(data.variables_of(e), data.labels[e]);
+  const std::vector<double> expected = trained.scores(all, pool);
+  EXPECT_GT(std::ranges::max(expected) - std::ranges::min(expected), 0.2);
+  for (const Head head : kAllHeads) {
+    Classifier<float> model(as_standardised_by(trained.model(), small_config(head)));
+    model.init(3);
+    for (const float x : ClassifierScorer(model, pool).logits(data)) EXPECT_EQ(x, 0);  // a branch that is new says nothing either
+    model.begin_variables(trained.model());
+    const auto logits = ClassifierScorer(model, pool).logits(data);
+    for (std::size_t e = 0; e < data.events(); ++e) {
+      double sum = 0;
+      for (std::size_t c = 0; c < 3; ++c) sum += std::exp(static_cast<double>(logits[3 * e + c]));
+      for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(std::exp(static_cast<double>(logits[3 * e + c])) / sum, expected[3 * e + c], 1e-6) << e;
+    }
+    // and goes on from there, branch and tokens
+    Trainer trainer(std::make_unique<Classification>(model.config()), quick_training(), pool);
+    dynamic_cast<Classification&>(trainer.objective()).model().begin_variables(trained.model());
+    const double begin = trainer.evaluate(data, first(200));
+    double loss = 0;
+    for (std::size_t e = 0; e < data.events(); ++e) loss -= std::log(expected[3 * e + static_cast<std::size_t>(data.labels[e])]) / 200;
+    EXPECT_NEAR(begin, loss, 1e-5);
+    for (int i = 0; i < 60; ++i) trainer.step(data, first(200));
+    EXPECT_LT(trainer.evaluate(data, first(200)), 0.7 * begin) << name_of(head);
+    for (const char* name : {"tagger/out/weight", "tagger/variables/0/weight", "tagger/variables/1/bias", "tagger/variables/out/weight"}) {
+      const auto now = trainer.params().of(trainer.params().find(name)->at), before = model.params().of(model.params().find(name)->at);
+      EXPECT_FALSE(std::ranges::equal(now, before)) << name;
+    }
+  }
+  // another network than that of the configuration
+  Classifier<float> other(with_variables(small_config(Head::mean))), none(small_config(Head::mean));
+  EXPECT_THROW(other.begin_variables(trained.model()), std::logic_error);
+  EXPECT_THROW(none.begin_variables(trained.model()), std::logic_error);
+}
+
+TEST(Classifier, with_variables_comes_back_from_its_state) {
+  Pool one(1), three(3);
+  Examples data = make_jets(60, 1);
+  add_variables(data);
+  ClassifierConfig config = with_variables(small_config(Head::class_attention));
+  config.variables[0].scale = 1 / 3.0;  // no short decimal number
+  std::vector<std::uint64_t> hashes;
+  for (Pool* pool : {&one, &three}) {
+    Trainer trainer(std::make_unique<Classification>(config), quick_training(), *pool);
+    for (int i = 0; i < 3; ++i) trainer.step(data, first(60));
+    const State state = trainer.state();
+    EXPECT_EQ(state.texts.at("model/variables"), "length,noise");
+    const auto model = load_classifier(state);
+    EXPECT_EQ(model->config(), config);
+    EXPECT_TRUE(std::ranges::equal(model->params().values(), trainer.params().values()));
+    // a score does not depend on the others or on threads
+    const auto all = ClassifierScorer(*model, three).logits(data);
+    for (const std::uint32_t e : {0u, 7u, 59u}) {
+      const auto some = ClassifierScorer(*model, one).logits(data, std::vector<std::uint32_t>{e});
+      for (std::size_t c = 0; c < 3; ++c) EXPECT_EQ(some[c], all[3 * e + c]);
+    }
+    // but on its variables
+    Examples moved = data;
+    moved.variables[0] += 1;
+    EXPECT_NE(ClassifierScorer(*model, one).logits(moved)[0], all[0]);
+    // and goes on to the same bits
+    Trainer resumed(state, *pool);
+    for (int i = 0; i < 2; ++i) {
+      trainer.step(data, first(60));
+      resumed.step(data, first(60));
+    }
+    EXPECT_TRUE(std::ranges::equal(resumed.params().values(), trainer.params().values()));
+    hashes.push_back(hash64(trainer.params().values().data(), trainer.params().values().size_bytes()));
+
+    const auto refused = [](const State& damaged, const char* says) {
+      std::string what;
+      EXPECT_EQ(code_of([&] { load_classifier(damaged); }, &what), Exit::input) << says;
+      EXPECT_NE(what.find(says), std::string::npos) << what;
+    };
+    State damaged = state;
+    damaged.texts["model/variables/length/scale"] = "0.5";
+    refused(damaged, "does not answer");
+    damaged.texts["model/variables/length/scale"] = "0";
+    refused(damaged, "the variable 'length' has mean 220 and scale 0");
+    damaged.texts.erase("model/variables/length/scale");
+    refused(damaged, "lacks 'variables/length/scale'");
+    damaged = state;
+    damaged.texts["model/variables"] = "length";
+    refused(damaged, "weights/tagger/variables/0/weight");
+    damaged = state;
+    std::erase_if(damaged.arrays, [](const NamedArray& a) { return a.name == "fingerprint/variables"; });
+    refused(damaged, "fingerprint/variables");
+    for (NamedArray& a : damaged.arrays = state.arrays)
+      if (a.name == "weights/tagger/variables/out/weight") std::get<std::vector<float>>(a.values)[0] += 1;
+    refused(damaged, "does not answer");
+  }
+  EXPECT_EQ(hashes[0], hashes[1]);
+  // Files of taggers on tokens alone say nothing of variables.
+  for (const auto& [key, value] : small_config(Head::mean).to_map()) EXPECT_EQ(key.find("variables"), std::string::npos);
+}
+
+TEST(Classifier, variables_that_are_missing_or_no_numbers_are_refused) {
+  const ClassifierConfig config = with_variables(small_config(Head::mean));
+  Examples data = make_jets(5, 1);
+  std::string what;
+  EXPECT_EQ(code_of([&] { data.check(config, 100); }, &what), Exit::input);
+  EXPECT_NE(what.find("reads 2 variables of each of the 5 events from 100 on, 10 of them in all, and 0 are given"), std::string::npos) << what;
+  add_variables(data);
+  data.check(config, 100);
+  data.check(small_config(Head::mean));  // what is not read is not looked at
+  data.variables[7] = std::nanf("");
+  EXPECT_EQ(code_of([&] { data.check(config, 100); }, &what), Exit::input);
+  EXPECT_NE(what.find("event 103: the variable 'noise' is nan"), std::string::npos) << what;
+  for (const auto& bad :
+       std::vector<std::vector<InputVariable>>{{{"", 0, 1}}, {{"a,b", 0, 1}}, {{"a", 0, 1}, {"a", 0, 1}}, {{"a", 0, -1}}, {{"a", std::nan(""), 1}}}) {
+    ClassifierConfig c = config;
+    c.variables = bad;
+    EXPECT_EQ(code_of([&] { c.validate(); }), Exit::usage);
   }
 }
 
