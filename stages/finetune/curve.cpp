@@ -8,11 +8,11 @@
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/rng.hpp"
-#include "models/set_classifier.hpp"
 #include "stats/classification.hpp"
 #include "stats/learning_curve.hpp"
 #include "stats/sample.hpp"
@@ -68,27 +68,9 @@ std::vector<std::uint32_t> all_of(const Jets& jets) {
   return all;
 }
 
-models::SetData variables_of(const Jets& jets, std::span<const std::uint32_t> list) {
-  models::SetData data;
-  data.features = kVariables;
-  for (const std::uint32_t i : list) data.add(jets.variables()[i], jets.examples().labels[i]);
-  return data;
-}
-
 // The probabilities of the test jets by a dense network on the variables of training jets.
 std::vector<double> by_variables(const CurveData& data, const Split& split, std::uint64_t seed, Pool& pool, Point& point) {
-  const std::size_t n = split.training.size();
-  std::vector<std::uint32_t> list = split.training;
-  list.insert(list.end(), split.stopping.begin(), split.stopping.end());
-  const models::SetData some = variables_of(*data.labelled, list);
-  std::vector<std::uint32_t> training(n), stopping(split.stopping.size());
-  std::iota(training.begin(), training.end(), 0u);
-  std::iota(stopping.begin(), stopping.end(), static_cast<std::uint32_t>(n));
-  models::SetClassifierConfig config;
-  config.kind = models::SetKind::dense;
-  config.features = kVariables;
-  config.classes = static_cast<std::uint32_t>(data.classes.size());
-  const auto model = models::train_set_classifier(some, training, stopping, config, models::SetTraining{}, seed, pool);
+  const auto model = train_on_variables(*data.labelled, split, data.classes.size(), seed, pool);
   point.epochs = model.history().size();
   return model.scores(variables_of(*data.test, all_of(*data.test)), pool);
 }
@@ -97,7 +79,9 @@ std::vector<double> by_tagger(const CurveData& data, const Settings& settings, c
                               const std::function<void()>& stop, const std::function<void(double)>& worked) {
   models::TrainerConfig config = trainer_config(settings, mode, split.training.size(), seed);
   config.lanes = 1;  // for one thread: others would be added up for nothing
-  Start s = start(settings, mode, *data.pretrained, *data.vectors, data.classes.size(), config, pool);
+  std::optional<models::TrainedSetClassifier> variables;
+  if (reads_variables(mode)) variables = train_on_variables(*data.labelled, split, data.classes.size(), seed, pool);
+  Start s = start(settings, mode, *data.pretrained, *data.vectors, data.classes.size(), config, variables ? &variables->model() : nullptr, pool);
   models::Trainer& trainer = *s.trainer;
   trainer.attach(data.labelled->examples(), split.training, split.stopping);
   const double part = mode == Mode::frozen ? 0.4 : 1;

@@ -10,7 +10,7 @@
 #include "base/error.hpp"
 #include "base/hash.hpp"
 #include "base/rng.hpp"
-#include "physics/substructure.hpp"
+#include "tokens/jet_variables.hpp"
 
 namespace bl::finetune {
 namespace {
@@ -55,38 +55,12 @@ void Jets::add(const Batch& batch) {
 }
 
 void Jets::add_with_variables(const Batch& batch, Pool& pool) {
-  for (const char* name : {"pt", "eta", "phi"})
-    if (!batch.has(name))
-      fail(Exit::input,
-           "{}: the tokens lack the column '{}' of their constituents, from which the jet variables are computed: leave jet-variables out of --modes", where_,
-           name);
-  const auto offsets = batch.get<std::uint32_t>("token_offsets");
-  const auto category = batch.get<std::uint8_t>("category");
-  Batch constituents;
-  constituents.events = batch.events;
-  std::vector<std::uint32_t> kept, counts{0};
-  for (std::uint32_t e = 0; e < batch.events; ++e) {
-    for (std::uint32_t i = offsets[e]; i < offsets[e + 1]; ++i)
-      if (category[i] != 0) kept.push_back(i);
-    counts.push_back(static_cast<std::uint32_t>(kept.size()));
+  try {
+    const std::vector<float> variables = tokens::jet_variables(batch, pool);
+    examples_.variables.insert(examples_.variables.end(), variables.begin(), variables.end());
+  } catch (const Error& e) {
+    fail(e.code(), "{}: {}; or leave out --jet-variables, or of --modes those on jet variables", where_, e.what());
   }
-  constituents.set("particle_offsets", {"event+1"}, counts);
-  for (const char* name : {"pt", "eta", "phi"}) {
-    const auto all = batch.get<float>(name);
-    std::vector<float> values;
-    for (const std::uint32_t i : kept) values.push_back(all[i]);
-    constituents.set(name, {"particle"}, values);
-  }
-  physics::ObservableOptions options;
-  options.massless = true;
-  const physics::JetTable table = physics::jet_observables(constituents, {"jet_pt", "jet_mass", "multiplicity", "tau21", "tau32"}, options, pool);
-  const auto number = [&](const char* name, std::size_t e) {
-    const double x = table.at(name)[e];
-    return static_cast<float>(std::isfinite(x) ? x : 0);
-  };
-  for (std::uint32_t e = 0; e < batch.events; ++e)
-    variables_.push_back(
-        {std::log(std::max(number("jet_pt", e), 1e-3f)), number("jet_mass", e), number("multiplicity", e), number("tau21", e), number("tau32", e)});
   add(batch);
 }
 
@@ -120,7 +94,6 @@ void Jets::label(std::span<const models::LabelClass> classes) {
   models::Examples kept;
   std::vector<std::uint64_t> ids;
   std::vector<std::uint32_t> processes;
-  std::vector<Variables> variables;
   std::vector<std::size_t> counts(classes.size());
   for (std::size_t e = 0; e < size(); ++e) {
     const std::int32_t label = class_by_name[process_[e]];
@@ -131,14 +104,14 @@ void Jets::label(std::span<const models::LabelClass> classes) {
     kept.labels.push_back(label);
     ids.push_back(event_id_[e]);
     processes.push_back(process_[e]);
-    if (!variables_.empty()) variables.push_back(variables_[e]);
+    const auto variables = examples_.variables_of(e);
+    kept.variables.insert(kept.variables.end(), variables.begin(), variables.end());
     ++counts[static_cast<std::size_t>(label)];
   }
   dropped_ = size() - kept.events();
   examples_ = std::move(kept);
   event_id_ = std::move(ids);
   process_ = std::move(processes);
-  variables_ = std::move(variables);
   for (std::size_t c = 0; c < classes.size(); ++c)
     if (counts[c] == 0)
       fail(Exit::input, "{}: no jet is of the class '{}' (process {}); the processes there are {}", where_, classes[c].name,
@@ -152,6 +125,7 @@ std::vector<std::uint32_t> Jets::append(const Jets& other) {
   for (std::size_t e = 0; e < other.size(); ++e) examples_.offsets.push_back(start + other.examples_.offsets[e + 1]);
   examples_.tokens.insert(examples_.tokens.end(), other.examples_.tokens.begin(), other.examples_.tokens.end());
   examples_.labels.insert(examples_.labels.end(), other.examples_.labels.begin(), other.examples_.labels.end());
+  examples_.variables.insert(examples_.variables.end(), other.examples_.variables.begin(), other.examples_.variables.end());
   event_id_.insert(event_id_.end(), other.event_id_.begin(), other.event_id_.end());
   return indices;
 }

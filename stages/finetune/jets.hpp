@@ -1,6 +1,5 @@
 // Labelled jets in memory, from batches of tokens: what is trained on, what stops the training, what is tested on.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -16,11 +15,6 @@
 
 namespace bl::finetune {
 
-// What a tagger on a few numbers reads: log pT (GeV), mass (GeV), number of constituents, tau21, tau32 of the massless
-// constituents that became tokens. A jet of fewer than three has tau21 = tau32 = 0.
-inline constexpr std::size_t kVariables = 5;
-using Variables = std::array<float, kVariables>;
-
 class Jets {
  public:
   // `where` names the stream in messages. model: the limits on tokens.
@@ -28,7 +22,8 @@ class Jets {
 
   // Throws Exit::input, naming the jet, for a token or a length that the model does not read.
   void add(const Batch& batch);
-  // The same with the variables of each jet. Throws Exit::input where the tokens lack their constituents.
+  // The same with the variables of each jet (tokens/jet_variables.hpp), for all batches or none. Throws Exit::input where the
+  // tokens lack their constituents.
   void add_with_variables(const Batch& batch, Pool& pool);
 
   // The classes that the stream itself tells of: every process, in the order of meta["labels"], the others behind by name.
@@ -43,8 +38,7 @@ class Jets {
   const models::Examples& examples() const { return examples_; }
   std::size_t size() const { return examples_.events(); }
   std::span<const std::uint64_t> event_ids() const { return event_id_; }
-  std::span<const Variables> variables() const { return variables_; }  // empty without
-  std::size_t dropped() const { return dropped_; }                     // by label()
+  std::size_t dropped() const { return dropped_; }  // by label()
   const std::string& where() const { return where_; }
   // Of ids, tokens and labels, in their order.
   std::string digest() const;
@@ -57,7 +51,6 @@ class Jets {
   std::vector<std::uint32_t> process_;  // index in names_
   std::map<std::string, std::uint32_t> number_;
   std::vector<std::string> names_;
-  std::vector<Variables> variables_;
   std::size_t dropped_ = 0;
 };
 

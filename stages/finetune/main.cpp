@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <new>
 #include <numeric>
+#include <optional>
 #include <system_error>
 
 #include "base/files.hpp"
@@ -19,6 +20,7 @@
 #include "models/codebook.hpp"
 #include "stage/program.hpp"
 #include "tokens/code_vectors.hpp"
+#include "tokens/jet_variables.hpp"
 
 namespace {
 
@@ -30,6 +32,7 @@ struct Options {
   finetune::Settings training;
   std::string model, mode = "full", save, embedding = "random", tokenizer, validation_in, resume, checkpoint;
   std::vector<std::string> classes;
+  bool jet_variables = false;
   double validation = 0.2;
   std::uint64_t max_jets = 0, checkpoint_every = 0;
   // learning curve
@@ -53,6 +56,7 @@ void check_options(const Options& o) {
   only(o.seeds != d.seeds, "--seeds");
   never(!o.save.empty(), "--save", "it makes many taggers and keeps none");
   never(o.mode != d.mode, "--mode", "choose with --modes");
+  never(o.jet_variables, "--jet-variables", "full+variables and scratch+variables are among --modes");
   never(o.embedding != d.embedding, "--embedding", "scratch-codebook is one of --modes");
   never(!o.validation_in.empty() || o.validation != d.validation, "--validation", "half as many jets as are trained on, 100 to 1000, stop a training");
   never(o.max_jets != 0, "--max-jets", "the numbers of jets are its own");
@@ -101,11 +105,11 @@ class Run {
     if (!o_.sizes.empty()) return curve(asked);
 
     const auto reader = context_.open_reader();
-    finetune::Jets jets = read(*reader, asked, false);
+    finetune::Jets jets = read(*reader, asked, o_.jet_variables);
     std::optional<finetune::Jets> stopping;
     if (!o_.validation_in.empty()) {
       const auto other = context_.open_reader(o_.validation_in, kSchemas);
-      stopping = read(*other, classes_, false);
+      stopping = read(*other, classes_, o_.jet_variables);
       finetune::refuse_common_events(jets, *stopping);
     }
     train(jets, stopping ? &*stopping : nullptr);
@@ -150,10 +154,19 @@ class Run {
     facts_.classes = classes_;
     facts_.history.push_back(context_.history_entry());
     if (o_.resume.empty()) {
-      start = finetune::start(o_.training, mode, pretrained_, vectors, classes_.size(), config, context_.pool());
+      std::optional<models::TrainedSetClassifier> variables;
+      if (o_.jet_variables) {
+        variables = finetune::train_on_variables(jets, split, classes_.size(), context_.seed(), context_.pool());
+        models::SetRound kept;
+        for (const models::SetRound& round : variables->history())
+          if (round.best) kept = round;
+        log::info("the head begins as a network on {}, of {} rounds: loss {:.4f}, stopping {:.4f}", fmt::join(tokens::jet_variable_names(), ", "), kept.round,
+                  kept.training, kept.validation);
+      }
+      start = finetune::start(o_.training, mode, pretrained_, vectors, classes_.size(), config, variables ? &variables->model() : nullptr, context_.pool());
       tell(start.loaded);
     } else {
-      resume(start, mode, config);
+      resume(start, mode, config, jets, split);
     }
     trainer_ = start.trainer.get();
     facts_.report = {{"mode", finetune::name_of(mode)},
@@ -161,6 +174,7 @@ class Run {
                      {"training_jets", split.training.size()},
                      {"stopping_jets", split.stopping.size()},
                      {"weights", finetune::to_json(start.loaded)}};
+    if (o_.jet_variables) facts_.report["jet_variables"] = tokens::jet_variable_names();
     log::info("{} jets to train on, {} to stop on; classes {}; batches of {}, at most {} epochs, {} without a better loss end it", split.training.size(),
               split.stopping.size(), fmt::join(models::names_of(classes_), ", "), config.batch, config.epochs, config.patience);
 
@@ -188,7 +202,7 @@ class Run {
     if (context_.progress().drawing()) std::fprintf(stderr, "%s: %s\n", pretrained_.path.c_str(), line.c_str());
   }
 
-  void resume(finetune::Start& start, finetune::Mode mode, const models::TrainerConfig& config) {
+  void resume(finetune::Start& start, finetune::Mode mode, const models::TrainerConfig& config, const finetune::Jets& jets, const finetune::Split& split) {
     const models::State state = finetune::load_tagger(o_.resume, facts_);
     try {
       start.trainer = std::make_unique<models::Trainer>(state, config, context_.pool());
@@ -197,7 +211,12 @@ class Run {
       fail(Exit::input, "'{}': {}", o_.resume, e.what());
     }
     const models::Texts saved = start.trainer->settings();
-    for (const auto& [key, value] : finetune::classifier_config(o_.training, mode, pretrained_.config, classes_.size()).to_map())
+    if (saved.contains("variables") != o_.jet_variables)
+      fail(Exit::usage, "the tagger '{}' {} jet variables: go on {} --jet-variables", o_.resume, o_.jet_variables ? "does not read" : "reads",
+           o_.jet_variables ? "without" : "with");
+    std::unique_ptr<finetune::VariablesNetwork> variables;
+    if (o_.jet_variables) variables = finetune::untrained_on_variables(jets, split, classes_.size());
+    for (const auto& [key, value] : finetune::classifier_config(o_.training, mode, pretrained_.config, classes_.size(), variables.get()).to_map())
       if (saved.at(key) != value) fail(Exit::usage, "the tagger '{}' has {} {}, the command line says {}", o_.resume, key, saved.at(key), value);
     log::info("resumed '{}' after {} steps", o_.resume, start.trainer->steps());
   }
@@ -279,7 +298,7 @@ class Run {
       if (std::ranges::count(plan.modes, plan.modes.back()) > 1) fail(Exit::usage, "--modes names '{}' twice", name);
     }
     const auto has = [&](finetune::Mode mode) { return std::ranges::find(plan.modes, mode) != plan.modes.end(); };
-    const bool codebook = has(finetune::Mode::scratch_codebook), variables = has(finetune::Mode::jet_variables);
+    const bool codebook = has(finetune::Mode::scratch_codebook), variables = std::ranges::any_of(plan.modes, finetune::reads_variables);
     if (codebook && o_.tokenizer.empty())
       fail(Exit::usage, "the mode scratch-codebook needs --tokenizer FILE, the codebook of the tokens: give it, or leave the mode out of --modes");
     tokens::CodeVectors vectors;
@@ -375,6 +394,8 @@ int main(int argc, char** argv) {
   program.option("--classes", o.classes, "What is told apart: NAME=PROCESS+PROCESS or PROCESS, e.g. top=Tbqq,qcd=q+g; default: every process of the stream");
   program.option("--head", t.head, "How the states of a jet's tokens become one answer").one_of(models::head_names());
   program.option("--blocks", t.blocks, "class-attention: blocks of the head").range(1, 100);
+  program.option("--jet-variables", o.jet_variables,
+                 "The head reads log pT, mass, number of constituents, tau21 and tau32 beside the tokens, and begins as a network trained on them alone");
   program.option("--validation", o.validation, "Fraction of the events whose jets stop the training instead of being trained on").range(0, 0.9);
   program.option("--validation-in", o.validation_in, "File of labelled jets that stop the training, instead").input_file();
   program.option("--max-jets", o.max_jets, "Use so many jets of --in, as many of each class; drawn by the seed; 0: all").range(0, 1e9);
@@ -407,7 +428,8 @@ int main(int argc, char** argv) {
   program.option("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints; 0: only when asked to stop").range(0, 1e12).no_effect();
   program.option("--learning-curve", o.sizes,
                  "Instead of one tagger: train with these numbers of jets, e.g. 100,1000,10000, in every mode and for several seeds");
-  program.option("--modes", o.modes, "Of the curve: full, frozen, gradual, scratch, scratch-codebook, jet-variables; default: all but gradual");
+  program.option("--modes", o.modes,
+                 "Of the curve: full, frozen, scratch, scratch-codebook, jet-variables, which are the default; gradual, full+variables, scratch+variables");
   program.option("--seeds", o.seeds, "Of the curve: trainings of each mode and size; their seeds begin with --seed").range(1, 1000);
   program.option("--test", o.test, "Of the curve: labelled jets that judge the taggers, of other events").input_file();
   program.option("--report", o.report, "Of the curve: JSON file of its points; one that is there is gone on with").output_file();
@@ -415,14 +437,16 @@ int main(int argc, char** argv) {
   program.example("bl-finetune --model gpt.h5 --classes top=Tbqq,qcd=q+g --max-jets 1000 --in labelled.bl --save tagger.h5",
                   "top jets against quarks and gluons");
   program.example("bl-finetune --model gpt.h5 --mode frozen --head mean --in labelled.bl --save tagger.h5", "the head alone");
+  program.example("bl-finetune --model gpt.h5 --jet-variables --in labelled.bl --save both.h5", "a head that reads mass and tau21 too");
   program.example("bl-finetune --model gpt.h5 --mode scratch --embedding codebook --tokenizer tok.h5 --in labelled.bl --save scratch.h5",
                   "what the codebook alone is worth");
   program.example(
       "bl-finetune --model gpt.h5 --tokenizer tok.h5 --in labelled.bl --test test.bl --learning-curve 100,1000,10000 --seeds 5 --report curve.json --threads 4",
       "what the pre-training is worth");
-  program.note("Modes of a learning curve",
-               "jet-variables is a small dense network on log pT, mass, number of constituents, tau21 and tau32, without any token. scratch-codebook needs "
-               "--tokenizer. docs/finetune.md says how jets are drawn and counted.");
+  program.note(
+      "Modes of a learning curve",
+      "jet-variables is a small dense network on log pT, mass, number of constituents, tau21 and tau32, without any token; full+variables and "
+      "scratch+variables read both, as with --jet-variables. scratch-codebook needs --tokenizer. docs/finetune.md says how jets are drawn and counted.");
   program.note("Signals", "SIGTERM and SIGINT save a checkpoint after the current step and end with 128 + signal; a learning curve keeps its finished points.");
   return program.run(argc, argv, [&](stage::Context& context) {
     try {

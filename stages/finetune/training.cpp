@@ -4,18 +4,21 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "base/error.hpp"
 #include "tokens/code_vectors.hpp"
+#include "tokens/jet_variables.hpp"
 
 namespace bl::finetune {
 namespace {
 
 constexpr double trunk_dropout = 0.1;  // labelled jets are few, whatever the pre-training had
 
-constexpr std::array<std::string_view, 6> kModes{"full", "frozen", "gradual", "scratch", "scratch-codebook", "jet-variables"};
+constexpr std::array<std::string_view, 8> kModes{"full",          "frozen",         "gradual",          "scratch", "scratch-codebook",
+                                                 "jet-variables", "full+variables", "scratch+variables"};
 
-bool from_scratch(Mode mode) { return mode == Mode::scratch || mode == Mode::scratch_codebook; }
+bool from_scratch(Mode mode) { return mode == Mode::scratch || mode == Mode::scratch_codebook || mode == Mode::scratch_variables; }
 
 }  // namespace
 
@@ -26,6 +29,8 @@ Mode mode_named(std::string_view name) {
   if (it == kModes.end()) fail(Exit::usage, "the mode '{}' is not known; known are {}", name, fmt::join(kModes, ", "));
   return static_cast<Mode>(it - kModes.begin());
 }
+
+bool reads_variables(Mode mode) { return mode == Mode::jet_variables || mode == Mode::full_variables || mode == Mode::scratch_variables; }
 
 models::TrainerConfig trainer_config(const Settings& s, Mode mode, std::size_t training_jets, std::uint64_t seed) {
   models::TrainerConfig c;
@@ -63,7 +68,8 @@ models::TrainerConfig trainer_config(const Settings& s, Mode mode, std::size_t t
   return c;
 }
 
-models::ClassifierConfig classifier_config(const Settings& s, Mode mode, const models::GptConfig& trunk, std::size_t classes) {
+models::ClassifierConfig classifier_config(const Settings& s, Mode mode, const models::GptConfig& trunk, std::size_t classes,
+                                           const VariablesNetwork* variables) {
   models::ClassifierConfig c;
   c.trunk = trunk;
   c.trunk.classes = 0;
@@ -73,16 +79,46 @@ models::ClassifierConfig classifier_config(const Settings& s, Mode mode, const m
   c.classes = static_cast<std::uint32_t>(classes);
   c.blocks = static_cast<std::uint32_t>(s.blocks);
   c.dropout = s.head_dropout;
+  if (variables != nullptr)
+    for (std::size_t k = 0; k < tokens::kJetVariables; ++k)
+      c.variables.push_back({tokens::jet_variable_names()[k], variables->means()[k], variables->scales()[k]});
   c.validate();
   return c;
 }
 
+models::SetData variables_of(const Jets& jets, std::span<const std::uint32_t> list) {
+  models::SetData data;
+  data.features = tokens::kJetVariables;
+  for (const std::uint32_t i : list) data.add(jets.examples().variables_of(i), jets.examples().labels[i]);
+  return data;
+}
+
+models::TrainedSetClassifier train_on_variables(const Jets& jets, const Split& split, std::size_t classes, std::uint64_t seed, Pool& pool) {
+  const std::size_t n = split.training.size();
+  std::vector<std::uint32_t> list = split.training;
+  list.insert(list.end(), split.stopping.begin(), split.stopping.end());
+  std::vector<std::uint32_t> training(n), stopping(split.stopping.size());
+  std::iota(training.begin(), training.end(), 0u);
+  std::iota(stopping.begin(), stopping.end(), static_cast<std::uint32_t>(n));
+  return models::train_set_classifier(variables_of(jets, list), training, stopping, models::variables_network(tokens::kJetVariables, classes),
+                                      models::SetTraining{}, seed, pool);
+}
+
+std::unique_ptr<VariablesNetwork> untrained_on_variables(const Jets& jets, const Split& split, std::size_t classes) {
+  auto network = std::make_unique<VariablesNetwork>(models::variables_network(tokens::kJetVariables, classes));
+  std::vector<std::uint32_t> all(split.training.size());
+  std::iota(all.begin(), all.end(), 0u);
+  network->standardise(variables_of(jets, split.training), all);
+  return network;
+}
+
 Start start(const Settings& s, Mode mode, const Pretrained& pretrained, const tokens::CodeVectors& vectors, std::size_t classes,
-            const models::TrainerConfig& config, Pool& pool) {
+            const models::TrainerConfig& config, const VariablesNetwork* variables, Pool& pool) {
   Start result;
-  auto objective = std::make_unique<models::Classification>(classifier_config(s, mode, pretrained.config, classes));
+  auto objective = std::make_unique<models::Classification>(classifier_config(s, mode, pretrained.config, classes, variables));
   models::Classifier<float>& model = objective->model();
   result.trainer = std::make_unique<models::Trainer>(std::move(objective), config, pool);
+  if (variables != nullptr) model.begin_variables(*variables);
   if (!from_scratch(mode)) {
     try {
       result.loaded = models::load_pretrained(pretrained.state, model.params());

@@ -73,7 +73,8 @@ void tag(stage::Context& context, const Settings& s) {
   const auto reader = context.open_reader();
   models::same_codebook(tagger.path, models::codebook_of(tagger.tokenizer), reader->hello().meta, reader->where());
   models::ClassifierScorer scorer(*tagger.network, context.pool());
-  run(context, s, *reader, score::metadata(tagger), models::names_of(tagger.classes), [&](const Batch& tokens) { return score::tag(tokens, tagger, scorer); });
+  run(context, s, *reader, score::metadata(tagger), models::names_of(tagger.classes),
+      [&](const Batch& tokens) { return score::tag(tokens, tagger, scorer, context.pool()); });
 }
 
 }  // namespace
@@ -96,7 +97,8 @@ int main(int argc, char** argv) {
                "each token in training instead of the model. docs/scores.md defines them all.");
   program.note(
       "Taggers",
-      "logit_<class> and score_<class>, its softmax, for each class; label is the number of the class that an event's process belongs to, -1 for none.");
+      "logit_<class> and score_<class>, its softmax, for each class; label is the number of the class that an event's process belongs to, -1 for none. A tagger made with "
+      "--jet-variables needs the constituents' pt, eta and phi beside the tokens, as bl-tokenize writes them.");
   return program.run(argc, argv, [&](stage::Context& context) {
     if (!s.report.empty()) refuse_overwrite(s.report, context.force());
     if (score::is_tagger(s.model)) tag(context, s);

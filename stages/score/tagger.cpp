@@ -1,5 +1,7 @@
 #include "score/tagger.hpp"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -7,6 +9,7 @@
 #include "models/codebook.hpp"
 #include "models/state_file.hpp"
 #include "store/h5.hpp"
+#include "tokens/jet_variables.hpp"
 
 namespace bl::score {
 namespace {
@@ -41,6 +44,13 @@ Tagger load_tagger(const std::string& path) {
   }
   if (tagger.classes.size() != tagger.network->config().classes)
     fail(Exit::input, "'{}' names {} classes and its network knows {}: it is damaged", path, tagger.classes.size(), tagger.network->config().classes);
+  if (const auto& variables = tagger.network->config().variables;
+      !variables.empty() && !std::ranges::equal(variables, tokens::jet_variable_names(), {}, &models::InputVariable::name)) {
+    std::vector<std::string> names;
+    for (const models::InputVariable& v : variables) names.push_back(v.name);
+    fail(Exit::input, "'{}' reads the jet variables {}, known are {} in this order: train it again", path, fmt::join(names, ", "),
+         fmt::join(tokens::jet_variable_names(), ", "));
+  }
   return tagger;
 }
 
@@ -53,20 +63,27 @@ nlohmann::json metadata(const Tagger& tagger) {
           {"labels", labels}};
 }
 
-Batch tag(const Batch& tokens, const Tagger& tagger, models::ClassifierScorer& scorer) {
-  const auto offsets = tokens.get<std::uint32_t>("token_offsets");
-  const auto token = tokens.get<std::int32_t>("token");
-  const auto index = tokens.get<std::uint64_t>("event_index");
+Batch tag(const Batch& batch, const Tagger& tagger, models::ClassifierScorer& scorer, Pool& pool) {
+  const auto offsets = batch.get<std::uint32_t>("token_offsets");
+  const auto token = batch.get<std::int32_t>("token");
+  const auto index = batch.get<std::uint64_t>("event_index");
   models::Examples examples;
   examples.offsets.assign(offsets.begin(), offsets.end());
   examples.tokens.assign(token.begin(), token.end());
-  examples.check(tagger.network->config(), tokens.events > 0 ? index[0] : 0);
+  if (!tagger.network->config().variables.empty()) {
+    try {
+      examples.variables = tokens::jet_variables(batch, pool);
+    } catch (const Error& e) {
+      fail(e.code(), "'{}' reads jet variables: {}", tagger.path, e.what());
+    }
+  }
+  examples.check(tagger.network->config(), batch.events > 0 ? index[0] : 0);
 
   const std::size_t classes = tagger.classes.size();
   const std::vector<float> logits = scorer.logits(examples);
-  std::vector<std::vector<float>> columns(classes, std::vector<float>(tokens.events)), probabilities = columns;
-  std::vector<std::int32_t> label(tokens.events);
-  for (std::uint32_t e = 0; e < tokens.events; ++e) {
+  std::vector<std::vector<float>> columns(classes, std::vector<float>(batch.events)), probabilities = columns;
+  std::vector<std::int32_t> label(batch.events);
+  for (std::uint32_t e = 0; e < batch.events; ++e) {
     const float* row = logits.data() + e * classes;
     const double largest = *std::max_element(row, row + classes);
     double sum = 0;
@@ -78,16 +95,16 @@ Batch tag(const Batch& tokens, const Tagger& tagger, models::ClassifierScorer& s
       columns[c][e] = row[c];
       probabilities[c][e] = static_cast<float>(std::exp(row[c] - largest) / sum);
     }
-    label[e] = models::class_of(tagger.classes, tokens.text("process", e));
+    label[e] = models::class_of(tagger.classes, batch.text("process", e));
   }
 
   Batch out;
-  out.seq = tokens.seq;
-  out.events = tokens.events;
+  out.seq = batch.seq;
+  out.events = batch.events;
   for (const char* name : {"event_index", "event_id", "weight", "process_char_offsets", "process", "n_objects", "ht", "met", "met_phi"})
-    if (const Column* column = tokens.find(name)) out.put(*column);
+    if (const Column* column = batch.find(name)) out.put(*column);
   out.set("label", {"event"}, label);
-  out.set("token_offsets", {"event+1"}, std::vector<std::uint32_t>(tokens.events + 1u, 0));
+  out.set("token_offsets", {"event+1"}, std::vector<std::uint32_t>(batch.events + 1u, 0));
   for (std::size_t c = 0; c < classes; ++c) out.set("logit_" + tagger.classes[c].name, {"event"}, columns[c]);
   for (std::size_t c = 0; c < classes; ++c) out.set("score_" + tagger.classes[c].name, {"event"}, probabilities[c]);
   return out;

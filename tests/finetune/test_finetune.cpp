@@ -176,7 +176,7 @@ TEST(Jets, variables_of_the_constituents) {
   Jets jets("x", small_model());
   Batch batch = jets_of(16, {"q", "Tbqq"});
   jets.add_with_variables(batch, pool);
-  ASSERT_EQ(jets.variables().size(), 16u);
+  ASSERT_EQ(jets.examples().variables.size(), 16u * 5);
   const auto offsets = batch.get<std::uint32_t>("token_offsets");
   const auto pt = batch.get<float>("pt"), eta = batch.get<float>("eta"), phi = batch.get<float>("phi");
   for (std::size_t e = 0; e < 16; ++e) {
@@ -184,12 +184,23 @@ TEST(Jets, variables_of_the_constituents) {
     for (std::size_t i = offsets[e]; i < offsets[e + 1]; ++i) {
       px += pt[i] * std::cos(phi[i]), py += pt[i] * std::sin(phi[i]), pz += pt[i] * std::sinh(eta[i]), energy += pt[i] * std::cosh(eta[i]);
     }
-    const Variables& v = jets.variables()[e];
+    const auto v = jets.examples().variables_of(e);
     EXPECT_NEAR(v[0], std::log(std::max(std::hypot(px, py), 1e-3)), 1e-4);
     EXPECT_NEAR(v[1], std::sqrt(std::max(0.0, energy * energy - px * px - py * py - pz * pz)), 1e-2);
     EXPECT_EQ(v[2], static_cast<float>(e % 8));
     for (const float tau : {v[3], v[4]}) EXPECT_EQ(tau > 0, e % 8 > (tau == v[3] ? 2u : 3u)) << e;
   }
+  // They stay with their jets when some are left out, and when others are put behind.
+  const models::Examples before = jets.examples();
+  Jets other("y", small_model());
+  other.add_with_variables(jets_of(8, {"q", "Tbqq"}, 500), pool);
+  const auto top = models::parse_classes(std::vector<std::string>{"top=Tbqq"}), both = models::parse_classes(std::vector<std::string>{"q", "Tbqq"});
+  other.label(both);
+  jets.label(top);
+  ASSERT_EQ(jets.examples().variables.size(), 8u * 5);
+  for (std::size_t e = 0; e < 8; ++e) EXPECT_TRUE(std::ranges::equal(jets.examples().variables_of(e), before.variables_of(2 * e + 1)));
+  const auto added = jets.append(other);
+  for (std::size_t e = 0; e < 8; ++e) EXPECT_TRUE(std::ranges::equal(jets.examples().variables_of(added[e]), other.examples().variables_of(e)));
   batch.erase("eta");
   std::string what;
   EXPECT_EQ(code_of([&] { Jets("x", small_model()).add_with_variables(batch, pool); }, &what), Exit::input);
@@ -221,9 +232,34 @@ TEST(Training, settings_that_are_not_said_follow_the_number_of_jets) {
   models::GptConfig gpt = small_model();
   gpt.classes = 3;
   gpt.dropout = 0.3;
-  EXPECT_EQ(classifier_config(s, Mode::full, gpt, 2).trunk.classes, 0u);
-  EXPECT_EQ(classifier_config(s, Mode::full, gpt, 2).trunk.dropout, 0.1);
-  EXPECT_EQ(classifier_config(s, Mode::frozen, gpt, 2).trunk.dropout, 0);
+  EXPECT_EQ(classifier_config(s, Mode::full, gpt, 2, nullptr).trunk.classes, 0u);
+  EXPECT_EQ(classifier_config(s, Mode::full, gpt, 2, nullptr).trunk.dropout, 0.1);
+  EXPECT_EQ(classifier_config(s, Mode::frozen, gpt, 2, nullptr).trunk.dropout, 0);
+}
+
+TEST(Training, modes_with_variables_are_trained_as_those_without) {
+  for (std::size_t m = 0; m < mode_names().size(); ++m) EXPECT_EQ(mode_named(mode_names()[m]), static_cast<Mode>(m));
+  const Settings s;
+  EXPECT_EQ(trainer_config(s, Mode::full_variables, 100, 1).groups.at(0).text(), trainer_config(s, Mode::full, 100, 1).groups.at(0).text());
+  EXPECT_EQ(trainer_config(s, Mode::scratch_variables, 100, 1).groups.at(0).text(), trainer_config(s, Mode::scratch, 100, 1).groups.at(0).text());
+  for (const Mode mode : {Mode::jet_variables, Mode::full_variables, Mode::scratch_variables}) EXPECT_TRUE(reads_variables(mode));
+  for (const Mode mode : {Mode::full, Mode::frozen, Mode::scratch}) EXPECT_FALSE(reads_variables(mode));
+
+  // What a resumed training expects of its file is what the network was trained on.
+  Pool pool(1);
+  Jets jets("x", small_model());
+  jets.add_with_variables(jets_of(400, {"q", "Tbqq"}), pool);
+  jets.label(models::parse_classes(std::vector<std::string>{"q", "Tbqq"}));
+  const Split split = split_by_event(jets, 2, 0.25, 0, 7);
+  const auto trained = train_on_variables(jets, split, 2, 1, pool);
+  const auto untrained = untrained_on_variables(jets, split, 2);
+  EXPECT_EQ(classifier_config(s, Mode::full, small_model(), 2, &trained.model()), classifier_config(s, Mode::full, small_model(), 2, untrained.get()));
+  const auto config = classifier_config(s, Mode::full, small_model(), 2, &trained.model());
+  ASSERT_EQ(config.variables.size(), 5u);
+  double sum = 0;
+  for (const std::uint32_t i : split.training) sum += static_cast<double>(jets.examples().variables_of(i)[1]);
+  EXPECT_EQ(config.variables[1].name, "mass");
+  EXPECT_NEAR(config.variables[1].mean, sum / static_cast<double>(split.training.size()), 1e-6);
 }
 
 TEST(Judge, two_classes_and_more) {

@@ -1,6 +1,7 @@
 """bl-finetune and bl-score of taggers as their users run them."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -165,6 +166,83 @@ class Finetune(unittest.TestCase):
         self.tune("m.h5", "--group", "gpt/token:rate=0", "--group", "tagger/*:rate=2")
         self.assertEqual(self.shown("m.h5")["weights/gpt/token"], pretrained["weights/gpt/token"])
 
+    def test_a_head_that_reads_jet_variables(self):
+        names = ["Tbqq", "q", "g"]
+        self.tune("alone.h5", "--max-jets", "200")
+        alone = self.scores("alone.h5")
+        digests = set()
+        for threads in ("1", "3"):
+            self.tune("both.h5", "--max-jets", "200", "--jet-variables", "--threads", threads)
+            digests.add(self.digest("both.h5"))
+            both = self.scores("both.h5", "--threads", threads)
+            digests.add(self.digest("scores.bl"))
+        self.assertEqual(len(digests), 2)
+        self.assertTrue(np.all(both["logit_Tbqq"] != alone["logit_Tbqq"]))
+        # Mass and number of constituents are all there is to these jets, and few are needed to learn that.
+        self.assertGreater(self.accuracy(both, names), max(0.9, self.accuracy(alone, names)))
+        shown = self.call("bl-show", "both.h5")
+        for word in ("state:model/variables: log_pt,mass,multiplicity,tau21,tau32", "state:model/variables/mass/scale: 0.", '"jet_variables":["log_pt"'):
+            self.assertIn(word, shown)
+        self.assertNotIn("variables", self.call("bl-show", "alone.h5"))
+        # one jet alone, and jets that stop the training from another file
+        batch = beamline.concat(list(beamline.read(self.folder / "test.bl")))
+        with beamline.Writer(self.folder / "few.bl", "tokens/2", meta=beamline.read(self.folder / "test.bl").hello.meta) as out:
+            for e in (0, 7, 300):
+                out.write(beamline.select(batch, np.array([e])))
+        self.call("bl-score", "--model", "both.h5", "--in", "few.bl", "--out", "few_scores.bl", "--force")
+        few = beamline.concat(list(beamline.read(self.folder / "few_scores.bl")))
+        np.testing.assert_array_equal(few["logit_q"], both["logit_q"][[0, 7, 300]])
+        self.tune("v.h5", "--jet-variables", "--validation-in", "test.bl", extra=("--epochs", "2"))
+        # frozen: the trunk alone is; groups name the branch; it is new beside any trunk
+        pretrained = self.shown("gpt.h5")
+        for options in (["--metrics", "frozen.json"], ["--group", "tagger/variables/*:freeze"]):
+            self.tune("frozen.h5", "--jet-variables", *options, mode="frozen")
+            frozen = self.shown("frozen.h5")
+            self.assertEqual(frozen["weights/gpt/token"], pretrained["weights/gpt/token"])
+            branch = {n: frozen[n] for n in frozen if n.startswith("weights/tagger/variables/")}
+            self.assertEqual(len(branch), 6)
+            if options[0] == "--metrics":
+                trained = branch
+        self.assertTrue(all(branch[n] != trained[n] for n in branch))
+        weights = next(line["weights"] for line in self.lines("frozen.json") if "weights" in line)
+        self.assertIn("tagger/variables/out/weight", weights["new"]["names"])
+
+    def test_jet_variables_need_the_constituents(self):
+        self.tune("both.h5", "--jet-variables", extra=("--epochs", "1"))
+        batch = beamline.concat(list(beamline.read(self.folder / "test.bl")))
+        with beamline.Writer(self.folder / "bare.bl", "tokens/2", meta=beamline.read(self.folder / "test.bl").hello.meta) as out:
+            out.write({name: column for name, column in batch.items() if name not in ("pt", "eta", "phi")})
+        says = "the tokens lack the column 'pt' of their constituents"
+        self.refuses(3, ["bare.bl", "batch 0", "'both.h5' reads jet variables", says], "--model", "both.h5", "--in", "bare.bl", "--out", "no.bl", program="bl-score")
+        self.assertFalse((self.folder / "no.bl").exists())
+        self.refuses(3, ["bare.bl", says, "leave out --jet-variables"], "--model", "gpt.h5", "--in", "bare.bl", "--save", "no.h5", "--jet-variables")
+        self.refuses(3, ["bare.bl", says], "--model", "gpt.h5", "--in", "labelled.bl", "--validation-in", "bare.bl", "--save", "no.h5", "--jet-variables")
+        self.tune("alone.h5", extra=("--epochs", "1"))
+        self.call("bl-score", "--model", "alone.h5", "--in", "bare.bl", "--out", "bare_scores.bl", "--force")
+
+    def test_a_learning_curve_of_heads_that_read_jet_variables(self):
+        modes = ["jet-variables", "full+variables", "scratch+variables"]
+        run = [*self.CURVE, "--learning-curve", "60", "--modes", ",".join(["full", *modes]), "--seeds", "2"]
+        table = self.call("bl-finetune", *run, "--report", "both.json", "--threads", "3")
+        points = json.loads((self.folder / "both.json").read_text())["points"]
+        self.assertEqual([(p["mode"], p["seed"]) for p in points], [(m, s) for m in ("full", *modes) for s in (1, 2)])
+        for mode in modes:
+            self.assertIn(mode, table)
+        auc = {(p["mode"], p["seed"]): p["auc"] for p in points}
+        self.assertTrue(all(auc["full+variables", s] not in (auc["full", s], auc["jet-variables", s]) for s in (1, 2)))
+        self.call("bl-finetune", *run, "--report", "both_one.json")
+        strip = lambda points: [{k: v for k, v in p.items() if k != "seconds"} for p in points]  # noqa: E731
+        self.assertEqual(strip(json.loads((self.folder / "both_one.json").read_text())["points"]), strip(points))
+        # At no rate worth the name they stay what they begin as: the network on jet variables.
+        self.call("bl-finetune", *run, "--report", "still.json", "--lr", "1e-12")
+        still = {(p["mode"], p["seed"]): p for p in json.loads((self.folder / "still.json").read_text())["points"]}
+        for mode in modes:
+            for seed in (1, 2):
+                for key in ("auc", "accuracy"):
+                    self.assertAlmostEqual(still[mode, seed][key], still["jet-variables", seed][key], places=3)
+        self.assertNotAlmostEqual(still["full", 1]["auc"], still["jet-variables", 1]["auc"], places=3)
+        self.refuses(2, "are among --modes", *run, "--report", "no.json", "--jet-variables")
+
     def test_a_file_that_stops_the_training(self):
         self.tune("t.h5", "--validation-in", "test.bl", "--log-level", "info", "--metrics", "v.json")
         self.assertTrue(any("stopping_accuracy" in line for line in self.lines("v.json")))
@@ -172,17 +250,18 @@ class Finetune(unittest.TestCase):
 
     def test_kill_and_resume_give_the_same_tagger(self):
         options = ["--model", "gpt.h5", "--mode", "gradual", "--in", "labelled.bl", "--epochs", "60", "--patience", "0", "--dropout", "0.1", "--seed", "5"]
-        self.call("bl-finetune", *options, "--save", "whole.h5")
-        for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-            with self.subTest(signal=number):
-                process = subprocess.Popen([program("bl-finetune"), *options, "--save", "cut.h5", "--force", "--checkpoint-every", "3"], cwd=self.folder,
+        for number, code, *more in ((signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGTERM, 143, "--jet-variables")):
+            with self.subTest(signal=number, more=more):
+                self.call("bl-finetune", *options, *more, "--save", "whole.h5", "--force")
+                process = subprocess.Popen([program("bl-finetune"), *options, *more, "--save", "cut.h5", "--force", "--checkpoint-every", "3"], cwd=self.folder,
                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 deadline = time.monotonic() + 60
                 while not (self.folder / "cut.h5.part.h5").exists() and time.monotonic() < deadline:
                     time.sleep(0.002)
                 process.send_signal(number)
                 self.assertEqual(process.wait(timeout=60), code)
-                self.call("bl-finetune", *options, "--save", "cut.h5", "--force", "--resume", "cut.h5.part.h5", "--threads", "2")
+                self.refuses(2, "jet variables: go on with", *options, *(() if more else ("--jet-variables",)), "--save", "no.h5", "--resume", "cut.h5.part.h5")
+                self.call("bl-finetune", *options, *more, "--save", "cut.h5", "--force", "--resume", "cut.h5.part.h5", "--threads", "2")
                 self.assertEqual(self.digest("cut.h5"), self.digest("whole.h5"))
                 self.assertFalse((self.folder / "cut.h5.part.h5").exists())
 
