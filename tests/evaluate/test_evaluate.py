@@ -416,6 +416,19 @@ class LearningCurve(Program):
         self.assertIsNone(got["comparisons"]["scratch"]["accuracy"][0]["significance"])
         self.assertNotIn("ratio", got["comparisons"]["scratch"]["accuracy"][0])
 
+    def test_modes_of_heads_that_read_jet_variables(self):
+        modes = ("full", "frozen", "scratch", "scratch-codebook", "jet-variables", "full+variables", "scratch+variables")
+        got, text = self.report("learning-curve", "--in", self.curve([(m, n, s, 0.6 + 0.02 * k + n / 1e5 + s / 1e3)
+                                                                      for k, m in enumerate(modes) for n in (100, 1000) for s in (0, 1)]))
+        self.assertEqual([p["mode"] for p in got["points"]], [m for m in modes for _ in range(2)])
+        self.assertEqual(set(got["comparisons"]), set(modes[1:]))
+        figure = (self.folder / "report" / "figures" / "learning-curve_auc.gp").read_text()
+        for mode in modes:
+            self.assertIn(mode, text)
+            self.assertIn(f"title '{mode}'", figure)
+        colours = re.findall(r"with yerrorbars .*lc rgb '(#[0-9a-f]+)'", figure)
+        self.assertEqual((len(colours), len(set(colours))), (len(modes), len(modes)))
+
     def test_other_method(self):
         path = self.curve([("frozen", n, 1, 0.7 + n / 1e4) for n in (10, 100)])
         self.report("learning-curve", "--in", path)  # one mode alone has nothing to be compared with
