@@ -323,14 +323,17 @@ std::string script(const Figure& figure) {
                      2 * width, 2 * height);
   out += fmt::format("  set output '{}.' . format\n", figure.name);
   out += "  set border 31 lw 1\n  set tics in scale 1,0.5\n  set mxtics\n  set mytics\n  set errorbars 0\n  unset title\n";
-  out += fmt::format("  set key {} {} {} samplen 2 spacing 1.1 height 0.3 maxrows 6\n", right ? "right" : "left", top ? "top" : "bottom",
+  // Clouds may be anywhere, under a legend too: it stands beside them.
+  const bool outside = std::ranges::all_of(figure.series, [](const Series& s) { return s.style == Style::cloud; });
+  if (outside) out += "  set key outside right top Left reverse samplen 0.5 spacing 1.1 width 1\n";
+  else out += fmt::format("  set key {} {} {} samplen 2 spacing 1.1 height 0.3 maxrows 6\n", right ? "right" : "left", top ? "top" : "bottom",
                      right ? "Right noreverse" : "Left reverse");
-  if (right) out += "  set key Left reverse\n";
+  if (right && !outside) out += "  set key Left reverse\n";
   for (std::size_t i = 0; i < figure.text.size(); ++i)
     out += fmt::format("  set label {} '{}' at graph 0.04, graph {:.3f} left\n", i + 1, gnuplot_text(figure.text[i]),
                        0.93 - (figure.ratio ? 0.075 : 0.062) * static_cast<double>(i));
   out += axis_lines('x', figure.x, x) + axis_lines('y', figure.y, y);
-  out += "  set lmargin at screen 0.175\n  set rmargin at screen 0.965\n";
+  out += fmt::format("  set lmargin at screen 0.175\n  set rmargin at screen {}\n", outside ? 0.8 : 0.965);
   const std::string x_title = fmt::format("  set xlabel '{}' offset 0,0.2\n", gnuplot_text(figure.x.title));
   const std::string y_title = y_label(figure.y.title);
   if (!figure.ratio) {
