@@ -292,9 +292,12 @@ std::string script(const Figure& figure) {
   }
   const double margin = histograms ? 0 : 0.04;
   const Range x = range_of(figure.x, x_data, false, margin, margin);
-  // Histograms leave room for legend and text above.
+  // Room for legend and text: above histograms, and where the legend of many curves stands.
   const double lines = static_cast<double>(std::max(figure.series.size(), figure.text.size()));
-  const Range y = range_of(figure.y, y_data, histograms, 0.06, histograms ? 0.12 + 0.07 * std::min(lines, 6.0) : 0.08);
+  const bool bottom = figure.legend == Corner::bottom_left || figure.legend == Corner::bottom_right;
+  const double room = 0.08 + 0.09 * std::min(lines, 6.0), many = figure.series.size() > 3 ? room : 0.08;
+  const Range y = range_of(figure.y, y_data, histograms, bottom && !histograms ? many : 0.06,
+                           histograms ? 0.12 + 0.07 * std::min(lines, 6.0) : bottom ? 0.08 : many);
 
   std::size_t colored = 0;
   for (const auto& s : figure.series) colored += s.style != Style::reference && s.color < 0;
@@ -333,7 +336,7 @@ std::string script(const Figure& figure) {
     out += fmt::format("  set label {} '{}' at graph 0.04, graph {:.3f} left\n", i + 1, gnuplot_text(figure.text[i]),
                        0.93 - (figure.ratio ? 0.075 : 0.062) * static_cast<double>(i));
   out += axis_lines('x', figure.x, x) + axis_lines('y', figure.y, y);
-  out += fmt::format("  set lmargin at screen 0.175\n  set rmargin at screen {}\n", outside ? 0.8 : 0.965);
+  out += fmt::format("  set lmargin at screen 0.19\n  set rmargin at screen {}\n", outside ? 0.8 : 0.945);
   const std::string x_title = fmt::format("  set xlabel '{}' offset 0,0.2\n", gnuplot_text(figure.x.title));
   const std::string y_title = y_label(figure.y.title);
   if (!figure.ratio) {
