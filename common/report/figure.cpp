@@ -297,7 +297,9 @@ std::string script(const Figure& figure) {
   const bool bottom = figure.legend == Corner::bottom_left || figure.legend == Corner::bottom_right;
   const double room = 0.08 + 0.09 * std::min(lines, 6.0), many = figure.series.size() > 3 ? room : 0.08;
   const Range y = range_of(figure.y, y_data, histograms, bottom && !histograms ? many : 0.06,
-                           histograms ? 0.12 + 0.07 * std::min(lines, 6.0) : bottom ? 0.08 : many);
+                           histograms ? 0.12 + 0.07 * std::min(lines, 6.0)
+                           : bottom   ? 0.08
+                                      : many);
 
   std::size_t colored = 0;
   for (const auto& s : figure.series) colored += s.style != Style::reference && s.color < 0;
@@ -329,8 +331,9 @@ std::string script(const Figure& figure) {
   // Clouds may be anywhere, under a legend too: it stands beside them.
   const bool outside = std::ranges::all_of(figure.series, [](const Series& s) { return s.style == Style::cloud; });
   if (outside) out += "  set key outside right top Left reverse samplen 0.5 spacing 1.1 width 1\n";
-  else out += fmt::format("  set key {} {} {} samplen 2 spacing 1.1 height 0.3 maxrows 6\n", right ? "right" : "left", top ? "top" : "bottom",
-                     right ? "Right noreverse" : "Left reverse");
+  else
+    out += fmt::format("  set key {} {} {} samplen 2 spacing 1.1 height 0.3 maxrows 6\n", right ? "right" : "left", top ? "top" : "bottom",
+                       right ? "Right noreverse" : "Left reverse");
   if (right && !outside) out += "  set key Left reverse\n";
   for (std::size_t i = 0; i < figure.text.size(); ++i)
     out += fmt::format("  set label {} '{}' at graph 0.04, graph {:.3f} left\n", i + 1, gnuplot_text(figure.text[i]),
