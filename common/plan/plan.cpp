@@ -320,7 +320,8 @@ class Planner {
     const bool has_out = !node.out.empty() || node.stream_out;
     const OptionInfo* own_out = node.info.find("out");  // a program without a stream may call its file or folder so
     const bool writes_file = own_out && own_out->role == "output-file" && !node.stream_out;
-    if (node.info.writes.empty() && has_out && !writes_file) complain(node, 0, fmt::format("{} writes no stream: remove `out` and the edges from it", node.info.name));
+    if (node.info.writes.empty() && has_out && !writes_file)
+      complain(node, 0, fmt::format("{} writes no stream: remove `out` and the edges from it", node.info.name));
     if (!node.info.writes.empty() && !has_out && node.output_files.empty() && node.stdout_file.empty())
       complain(node, 0, fmt::format("its {} go nowhere: set `out`, or add an edge from it", list(node.info.writes, " or ")));
     if (!node.stdout_file.empty() && node.stream_out && node.stream_out->via == Via::pipe)

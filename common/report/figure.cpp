@@ -292,9 +292,14 @@ std::string script(const Figure& figure) {
   }
   const double margin = histograms ? 0 : 0.04;
   const Range x = range_of(figure.x, x_data, false, margin, margin);
-  // Histograms leave room for legend and text above.
+  // Room for legend and text: above histograms, and where the legend of many curves stands.
   const double lines = static_cast<double>(std::max(figure.series.size(), figure.text.size()));
-  const Range y = range_of(figure.y, y_data, histograms, 0.06, histograms ? 0.12 + 0.07 * std::min(lines, 6.0) : 0.08);
+  const bool bottom = figure.legend == Corner::bottom_left || figure.legend == Corner::bottom_right;
+  const double room = 0.08 + 0.09 * std::min(lines, 6.0), many = figure.series.size() > 3 ? room : 0.08;
+  const Range y = range_of(figure.y, y_data, histograms, bottom && !histograms ? many : 0.06,
+                           histograms ? 0.12 + 0.07 * std::min(lines, 6.0)
+                           : bottom   ? 0.08
+                                      : many);
 
   std::size_t colored = 0;
   for (const auto& s : figure.series) colored += s.style != Style::reference && s.color < 0;
@@ -323,14 +328,18 @@ std::string script(const Figure& figure) {
                      2 * width, 2 * height);
   out += fmt::format("  set output '{}.' . format\n", figure.name);
   out += "  set border 31 lw 1\n  set tics in scale 1,0.5\n  set mxtics\n  set mytics\n  set errorbars 0\n  unset title\n";
-  out += fmt::format("  set key {} {} {} samplen 2 spacing 1.1 height 0.3 maxrows 6\n", right ? "right" : "left", top ? "top" : "bottom",
-                     right ? "Right noreverse" : "Left reverse");
-  if (right) out += "  set key Left reverse\n";
+  // Clouds may be anywhere, under a legend too: it stands beside them.
+  const bool outside = std::ranges::all_of(figure.series, [](const Series& s) { return s.style == Style::cloud; });
+  if (outside) out += "  set key outside right top Left reverse samplen 0.5 spacing 1.1 width 1\n";
+  else
+    out += fmt::format("  set key {} {} {} samplen 2 spacing 1.1 height 0.3 maxrows 6\n", right ? "right" : "left", top ? "top" : "bottom",
+                       right ? "Right noreverse" : "Left reverse");
+  if (right && !outside) out += "  set key Left reverse\n";
   for (std::size_t i = 0; i < figure.text.size(); ++i)
     out += fmt::format("  set label {} '{}' at graph 0.04, graph {:.3f} left\n", i + 1, gnuplot_text(figure.text[i]),
                        0.93 - (figure.ratio ? 0.075 : 0.062) * static_cast<double>(i));
   out += axis_lines('x', figure.x, x) + axis_lines('y', figure.y, y);
-  out += "  set lmargin at screen 0.175\n  set rmargin at screen 0.965\n";
+  out += fmt::format("  set lmargin at screen 0.19\n  set rmargin at screen {}\n", outside ? 0.8 : 0.945);
   const std::string x_title = fmt::format("  set xlabel '{}' offset 0,0.2\n", gnuplot_text(figure.x.title));
   const std::string y_title = y_label(figure.y.title);
   if (!figure.ratio) {

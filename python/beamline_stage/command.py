@@ -128,7 +128,7 @@ class Program:
                     raise Usage(f"--{option.name} needs a value; see {self.name} --help")
                 value = words.pop(0)
             parsed = option.parse(value)
-            if option.type == "list" and option.name in given and self.positional == option.name:
+            if option.type == "list" and option.name in given:  # as in the programs in C++; a pipeline's lists come so
                 given[option.name] = given[option.name] + parsed
             else:
                 given[option.name] = parsed

@@ -18,7 +18,7 @@ from pathlib import Path
 
 # Lines of ```sh blocks that are not run here, and why.
 LEFT_OUT = [
-    (r"^make -f Makefile\.workflow (demo|check|build|deps|bench|slow|asan|tsan|venv|venv-import|clean|lint|format|help)\b", "builds or tests the whole project: what runs this test, or takes longer than it may"),
+    (r"^make -f Makefile\.workflow (demo|omnijet-demo|check|build|deps|bench|slow|asan|tsan|venv|venv-import|clean|lint|format|help)\b", "builds or tests the whole project: what runs this test, or takes longer than it may"),
     (r"^cmake --(preset|build|install)\b", "builds the whole project"),
     (r"^git clone\b", "needs a network"),
     (r"^(cd beamline|sudo apt-get .*)$", "prepares the machine"),

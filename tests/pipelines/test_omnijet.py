@@ -64,6 +64,14 @@ class Case(unittest.TestCase):
         return json.loads((self.top / folder / "report.json").read_text())[kind]
 
 
+class Shipped(Case):
+    def test_every_pipeline_is_sound(self):
+        for folder in ("samples", "pipelines"):
+            (self.top / folder).symlink_to(SOURCE / folder)
+        for path in sorted((SOURCE / "pipelines").glob("*.toml")):
+            self.assertIn("no problems", self.call("bl-plan", "--check", f"pipelines/{path.name}"), path.name)
+
+
 class Commands(Case):
     def setUp(self):
         super().setUp()

@@ -52,6 +52,7 @@ class CommandLine(unittest.TestCase):
         self.refused("no process 'tt' for jets", "jets", "--process", "tt")
         self.refused("'tt:many' is not NAME:EVENTS", "--process", "tt:many")
         self.refused("'tt' is there twice", "--process", "tt,tt:5")
+        self.refused("'tt' is there twice", "--process", "tt", "--process=tt:5")  # given twice, a list grows
         self.refused("0 is not between 1 and 1024", "--threads", "0")
         self.refused("'x' is not a whole number", "--seed", "x")
         self.refused("'tight' is not one of none, multitop", "--selection", "tight")

@@ -124,8 +124,8 @@ class Making(unittest.TestCase):
         first = beamline.select(jets, np.flatnonzero(names == "Tbqq")[:40])
         np.testing.assert_array_equal(tops["pt"], first["pt"])
         np.testing.assert_array_equal(tops["event_id"], 109 * 10**9 + np.arange(40))
-        # --run changes the ids alone
-        _, other = self.make("jets", "--process", "Tbqq:40", "--no-mpi", "--seed", 5, "--run", 3, name="other.bl")
+        # --sample changes the ids alone
+        _, other = self.make("jets", "--process", "Tbqq:40", "--no-mpi", "--seed", 5, "--sample", 3, name="other.bl")
         np.testing.assert_array_equal(other["pt"], tops["pt"])
         np.testing.assert_array_equal(other["event_id"], tops["event_id"] + np.uint64(3 * 10**15))
 

@@ -14,14 +14,14 @@ OPTIONS = [
     Option("events", "uint", 1000, "Events (or jets) of each process or label that names no number", low=0, high=10**9),
     Option("selection", "string", "none", "Which events are kept: multitop = at least 5 jets, 2 b-tags, scalar pt sum above 400 GeV", choices=("none", "multitop")),
     Option("no-mpi", "bool", False, "Leave out multiparton interactions: three to five times as fast, cleaner events"),
-    Option("run", "uint", 0, "Number added to every event_id, times 10^15: samples of other seeds get ids of their own", low=0, high=10**4),
+    Option("sample", "uint", 0, "Number that is added to every event_id, times 10^15: samples of other seeds get ids of their own", low=0, high=10**4),
     Option("list", "bool", False, "Print the processes, classes and labels with what they are, and exit", effect=False),
 ] + common_options("Processes to compute with; results do not depend on it")
 EXAMPLES = [
     ("bl-simulate events --process tt,ttH:500 --events 2000 --seed 1 --threads 4 --out events.bl", "2000 top pairs and 500 ttH, mixed"),
     ("bl-simulate events --process ttA500 --selection multitop | bl-show", "a signal straight into the next stage"),
     ("bl-simulate jets --label top,qcd --events 20000 --out jets.bl", "20000 jets of each of two labels with their constituents"),
-    ("bl-simulate jets --label top,qcd --seed 2 --run 1 --out more.bl", "more of them, with ids of their own"),
+    ("bl-simulate jets --label top,qcd --seed 2 --sample 1 --out more.bl", "more of them, with ids of their own"),
     ("bl-simulate jets --process QCD,Hbb,Tbqq --events 5000 --no-mpi --out jets.bl", "jets of three classes; QCD as it is produced"),
 ]
 
@@ -119,7 +119,7 @@ PROGRAM = Program(
     sections=[("Processes of whole events", ", ".join(EVENTS)), ("Classes of jets", ", ".join(JETS)), ("Labels of jets", ", ".join(LABELS)),
               ("Detector and samples", "docs/samples.md says what is generated and how it is measured. Events of several processes leave evenly mixed. "
                                        "An event's id is the number of its process (--list) times 1000000000 plus its own number; with --label "
-                                       "jets of one event share its id. Another seed makes other events with the same ids: --run tells them apart."),
+                                       "jets of one event share its id. Another seed makes other events with the same ids: --sample tells them apart."),
               ("Python", "It runs in the environment that `make -f Makefile.workflow venv` makes (.venv), or in the one that BEAMLINE_VENV names.")])
 
 

@@ -18,7 +18,7 @@ DETECTOR = "parametric detector 1, docs/samples.md"
 _ID_STEP = 1_000_000_000  # event id = number of the process * this + number of the event or jet
 # with labels: number of the class * _CLASS_STEP + number of the chunk * _CHUNK_STEP + number of the event tried in it
 _CLASS_STEP, _CHUNK_STEP = 10**12, 10**6
-_RUN_STEP = 10**15  # --run
+_SAMPLE_STEP = 10**15  # --sample
 
 
 def plan(counts):
@@ -81,7 +81,7 @@ class Chunks:
             process.join()
 
 
-def columns(mode, picked, first, run=0):
+def columns(mode, picked, first, sample=0):
     """Columns of a batch from [(process, label or None, chunk, rows of the chunk, numbers of those events)]; the first has
     index `first`. With a label, the jets of one event share its id."""
     event = {k: np.concatenate([chunk[0][k][rows] for _, _, chunk, rows, _ in picked]) for k in picked[0][2][0]}
@@ -105,7 +105,7 @@ def columns(mode, picked, first, run=0):
     dim = "object" if mode == "events" else "particle"
     return {
         "event_index": np.arange(first, first + len(counts), dtype=np.uint64),
-        "event_id": ids.astype(np.uint64) + np.uint64(run * _RUN_STEP),
+        "event_id": ids.astype(np.uint64) + np.uint64(sample * _SAMPLE_STEP),
         "weight": event.pop("weight").astype(np.float64),
         **beamline.text_column("process", names),
         "label": number,
@@ -152,7 +152,7 @@ def run(options, requests, history, progress):
                     data = chunks.get(p, c)[0]
                     picked.append((table[names[p]], requests[p].label, data, local[here] - c * worker.CHUNK, local[here]))
                     places.append(here)
-                batch = schema.batch(columns(options.mode, picked, first, options.run))
+                batch = schema.batch(columns(options.mode, picked, first, options.sample))
                 index = batch["event_index"].copy()
                 batch = beamline.select(batch, np.argsort(np.concatenate(places)))
                 batch["event_index"] = index
