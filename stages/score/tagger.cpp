@@ -47,6 +47,7 @@ Tagger load_tagger(const std::string& path) {
   if (const auto& variables = tagger.network->config().variables;
       !variables.empty() && !std::ranges::equal(variables, tokens::jet_variable_names(), {}, &models::InputVariable::name)) {
     std::vector<std::string> names;
+    names.reserve(variables.size());
     for (const models::InputVariable& v : variables) names.push_back(v.name);
     fail(Exit::input, "'{}' reads the jet variables {}, known are {} in this order: train it again", path, fmt::join(names, ", "),
          fmt::join(tokens::jet_variable_names(), ", "));
