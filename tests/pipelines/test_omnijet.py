@@ -125,7 +125,7 @@ class Demo(Case):
         return [line.split("/")[1] for line in made.splitlines() if line.startswith("omnijet/")]
 
     def test_demo(self):
-        self.assertEqual(len(self.run_it()), 15)
+        self.assertEqual(len(self.run_it()), 16)
         self.assertEqual(self.run_it(), [])
         run = self.top / "runs/omnijet"
         process, mass, count = jets_of(run / "test.bl")
