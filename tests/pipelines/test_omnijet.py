@@ -8,7 +8,6 @@ import math
 import os
 import subprocess
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
@@ -78,7 +77,6 @@ class Commands(Case):
         (self.top / "jets.bl").symlink_to(SOURCE / "samples/jets.bl")
 
     def test_chain(self):
-        begin = time.monotonic()
         self.sh("""
 bl-split --parts pre.bl=0.8,labelled_jets.bl=0.1,test_jets.bl=0.1 --in jets.bl
 bl-tokenize --fit vqvae-conditional --codes 512 --dim 32 --layers 1 --epochs 4 --threads 2 --in jets.bl --save tok.h5
@@ -108,7 +106,6 @@ bl-evaluate classification --in scores.bl --out report/
         for word in ("Generated jets", "FPD", "AUC of top", "bl-evaluate --"):
             self.assertTrue(word in page, word)
         self.assertGreater(self.report("report", "classification")["taggers"]["scores"]["auc"]["value"], 0.6)  # of 31 test jets
-        self.assertLess(time.monotonic() - begin, 240)
 
 
 @unittest.skipUnless(os.environ.get("BEAMLINE_DEMO"), "takes ten minutes: make -f Makefile.workflow slow")
