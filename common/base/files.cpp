@@ -88,6 +88,14 @@ void commit_part(const std::string& part, const std::string& path) {
   sync_folder(path);
 }
 
+void make_folder_of(const std::string& path) {
+  const auto folder = std::filesystem::path(path).parent_path();
+  if (folder.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) fail(Exit::write, "cannot make the folder '{}': {}", folder.string(), error.message());
+}
+
 std::string read_file(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail(Exit::input, "cannot read '{}': {}", path, errno_text(errno));

@@ -30,6 +30,8 @@ class AtomicFile {
 void commit_part(const std::string& part, const std::string& path);
 // Throws Exit::write with advice when `path` exists and `force` is false.
 void refuse_overwrite(const std::string& path, bool force);
+// Makes the folder in which PATH is to be, and those around it. Throws Exit::write.
+void make_folder_of(const std::string& path);
 // Whole content; throws Exit::input.
 std::string read_file(const std::string& path);
 // Atomic replacement of a whole text file.

@@ -47,14 +47,6 @@ class HashCache {
 
 }  // namespace
 
-void make_folder_of(const std::string& path) {
-  const auto folder = std::filesystem::path(path).parent_path();
-  if (folder.empty()) return;
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) fail(Exit::write, "cannot make the folder '{}': {}", folder.string(), error.message());
-}
-
 bool write_if_changed(const std::string& path, const std::string& content) {
   std::error_code ignored;
   if (std::filesystem::is_regular_file(path, ignored) && read_file(path) == content) return false;

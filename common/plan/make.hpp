@@ -17,6 +17,4 @@ std::string make_rules(const Plan& plan, const std::string& folder, const std::s
 // Replaces the file only when the content differs; returns whether it did. Makes missing folders.
 bool write_if_changed(const std::string& path, const std::string& content);
 
-void make_folder_of(const std::string& path);  // throws Exit::write
-
 }  // namespace bl::plan

@@ -294,6 +294,18 @@ class Planner {
     }
   }
 
+  // What a stage writes that is this file, or a folder around it, and that stage; the end of maker_ if there is none.
+  std::map<std::string, Node*>::const_iterator maker_of(const std::string& path) const {
+    auto found = maker_.find(path);
+    for (std::string folder = path; found == maker_.end();) {
+      const auto slash = folder.rfind('/');
+      if (slash == std::string::npos || slash == 0) break;
+      folder.resize(slash);
+      found = maker_.find(folder);
+    }
+    return found;
+  }
+
   // Is there an input where one is read, and a place for what is written?
   void check_ends(Node& node) {
     if (!node.known) return;
@@ -345,7 +357,7 @@ class Planner {
     Words made;
     for (const auto& [path, maker] : maker_) made.push_back(path);
     for (const auto& path : node.needed()) {
-      const auto maker = maker_.find(path);
+      const auto maker = maker_of(path);
       if (maker != maker_.end()) {
         if (maker->second == &node) complain(node, 0, fmt::format("reads '{}', which it writes itself", path));
         continue;
@@ -382,7 +394,7 @@ class Planner {
     Words out;
     for (const auto* edge : n.streams_in) add_once(out, edge->from);
     for (const auto& path : n.needed())
-      if (const auto maker = maker_.find(path); maker != maker_.end()) add_once(out, maker->second->stage->name);
+      if (const auto maker = maker_of(path); maker != maker_.end()) add_once(out, maker->second->stage->name);
     return out;
   }
 
@@ -535,7 +547,7 @@ class Planner {
     for (const auto i : order_) {
       const auto own = segment_of.at(root(i));
       for (const auto& path : nodes_[i].needed()) {
-        const auto maker = maker_.find(path);
+        const auto maker = maker_of(path);
         if (maker == maker_.end()) {
           segments[own].inputs[path] = "";
           continue;
@@ -548,7 +560,7 @@ class Planner {
                        path, maker->second->stage->name));
           continue;
         }
-        add_once(segments[own].uses, path);
+        add_once(segments[own].uses, maker->first);
         after[own].insert(other);
       }
     }
@@ -576,7 +588,7 @@ class Planner {
   Problems problems_;
   std::vector<Node> nodes_;
   std::map<std::string, std::size_t> index_;
-  std::map<std::string, Node*> maker_;  // file -> the stage that writes it
+  std::map<std::string, Node*> maker_;  // file or folder -> the stage that writes it
   std::map<const Node*, Words> extra_in_;
   std::vector<std::size_t> order_;
 };
@@ -673,6 +685,13 @@ std::string graph(const Plan& plan) {
     }
     if (frame) out += "  end\n";
   }
+  std::set<std::string> made;
+  for (const auto& segment : plan.segments) made.insert(segment.outputs.begin(), segment.outputs.end());
+  const auto around = [&](const std::string& path) {  // the folder that a stage makes, of a file in it
+    for (std::string folder = path; !folder.empty(); folder.resize(folder.find('/') == std::string::npos ? 0 : folder.rfind('/')))
+      if (made.count(folder) > 0) return folder;
+    return path;
+  };
   for (const auto& segment : plan.segments) {
     for (const auto& p : segment.processes) {
       if (p.worker > 0) continue;
@@ -690,7 +709,7 @@ std::string graph(const Plan& plan) {
           if (!path.empty()) (option->role == "output-file" ? written : read).push_back(normal(file_of(path, option->role == "output-file")));
       }
       for (const auto& path : read) {
-        const auto from = file(path);
+        const auto from = file(around(path));
         out += fmt::format("  {} --> {}\n", from, id(p.stage));
       }
       for (const auto& path : written) {

@@ -73,7 +73,7 @@ std::string key_of(const Segment& segment) {
   for (const auto& p : segment.processes) parts.push_back({p.stage, p.hash, p.args, p.in, p.out, p.stdout_file, p.worker});
   nlohmann::json files = nlohmann::json::object();
   for (const auto& [path, hash] : segment.inputs) files[path] = hex(hash_file(path));
-  for (const auto& path : segment.uses) files[path] = hex(hash_file(path));
+  for (const auto& path : segment.uses) files[path] = hex(hash_path(path));
   return hex(hash64(nlohmann::json{{"processes", parts}, {"files", files}, {"outputs", segment.outputs}}.dump()));
 }
 

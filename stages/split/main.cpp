@@ -3,6 +3,7 @@
 #include <charconv>
 #include <map>
 
+#include "base/files.hpp"
 #include "schema/schema.hpp"
 #include "stage/program.hpp"
 
@@ -35,7 +36,7 @@ int main(int argc, char** argv) {
   for (const auto* s : bl::schema::all()) schemas.push_back(s->id());
   program.reads(schemas);
   program.option("--parts", parts_text, "FILE=FRACTION for each part; fractions add up to at most 1, the rest is dropped").output_file();
-  program.option("--by-process", by_process, "Folder for one file a process, NAME.bl").no_effect();
+  program.option("--by-process", by_process, "Folder for one file a process, NAME.bl").output_file().no_effect();
   program.note("Which event goes where",
                "An event's part is a function of the seed, its event_id and its event_index. For jets (particles) it is a function of the seed and "
                "event_id alone, so that the jets of one event stay together.");
@@ -50,6 +51,8 @@ int main(int argc, char** argv) {
       sum += parts.back().fraction;
     }
     if (sum > 1 + 1e-9) bl::fail(bl::Exit::usage, "--parts: the fractions add up to {}, more than 1", sum);
+
+    if (!by_process.empty()) bl::make_folder_of(by_process + "/any");
 
     const auto reader = context.open_reader();
     const bool jets = reader->schema().starts_with("particles/");

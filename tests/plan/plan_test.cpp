@@ -49,6 +49,24 @@ TEST(Plan, AReportIsAFolderOfItsOwn) {
   EXPECT_NE(complaint("[stage.r]\nrun = \"bl-report\"\nout = \"runs/report\"\n"), "") << "nothing comes in";
 }
 
+TEST(Plan, AFileInAFolderWaitsForTheFolder) {
+  const Scratch scratch;
+  put("truth.bl", "x");
+  const Plan plan = planned(
+      "[stage.read]\nrun = \"bl-read\"\nin = [\"runs/report/deep/a.csv\", \"runs/report/b.csv\"]\nout = \"read.bl\"\n"
+      "[stage.report]\nrun = \"bl-report\"\nreference = \"truth.bl\"\nout = \"runs/report\"\n");
+  ASSERT_EQ(plan.segments.size(), 2u);
+  EXPECT_EQ(plan.segments[0].name, "report");
+  EXPECT_EQ(plan.segments[1].uses, std::vector<std::string>{"runs/report"});
+  EXPECT_TRUE(plan.segments[1].inputs.empty());
+  const std::string drawn = graph(plan);
+  EXPECT_EQ(drawn.find("b.csv"), std::string::npos) << drawn;
+  EXPECT_NE(complaint("[stage.read]\nrun = \"bl-read\"\nin = \"runs/reports/a.csv\"\nout = \"read.bl\"\n"
+                      "[stage.report]\nrun = \"bl-report\"\nreference = \"truth.bl\"\nout = \"runs/report\"\n"),
+            "")
+      << "a name that only begins alike";
+}
+
 class Broken : public testing::TestWithParam<std::string> {};
 
 TEST_P(Broken, IsRefusedWithTheSentence) {

@@ -123,7 +123,6 @@ class Plumbing(unittest.TestCase):
         self.assertEqual(len(a | b), 1000)
 
     def test_split_by_process(self):
-        (self.dir / "parts").mkdir()
         self.run_stage("bl-split --by-process parts --in in.bl")
         self.assertEqual(sorted(p.name for p in (self.dir / "parts").iterdir()), ["tt.bl", "ttH.bl", "unnamed.bl"])
         self.assertEqual(self.digest("parts/tt.bl,parts/ttH.bl,parts/unnamed.bl"), self.digest("in.bl"))
