@@ -123,6 +123,23 @@ TEST(Run, AFolderIsAnOutputToo) {
   EXPECT_GE(std::filesystem::last_write_time("out"), std::filesystem::last_write_time("out/figures/a.txt"));
 }
 
+TEST(Run, AFolderIsAnInputToo) {
+  const Scratch scratch;
+  auto p = script("join", kOut + "cat parts/a.txt parts/b.txt > $out");
+  p.out = "out.txt";
+  auto s = joined({p});
+  s.processes[0].out = "out.txt";
+  s.uses = {"parts"};
+  s.outputs = {"out.txt"};
+  put("parts/a.txt", "a");
+  put("parts/b.txt", "b");
+  EXPECT_FALSE(run_segment(s, "join.done").unchanged);
+  EXPECT_TRUE(run_segment(s, "join.done").unchanged);
+  put("parts/b.txt", "c");
+  EXPECT_FALSE(run_segment(s, "join.done").unchanged) << "a file in it was changed";
+  EXPECT_EQ(read_file("out.txt"), "ac");
+}
+
 TEST(Run, TheRootCauseIsTheFirstCodeThatIsNoConsequence) {
   const Scratch scratch;
   auto s =
